@@ -1,0 +1,68 @@
+"""Make vision-language models faster without training: prune visual tokens, keep the answer.
+
+    with tokenprune.attach(model, "vispruner", budget=64) as pruned:
+        model.generate(**inputs)
+    print(pruned.receipt)
+
+Names are loaded on first use, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenprune.attach import Attachment as Attachment
+    from tokenprune.attach import attach as attach
+    from tokenprune.attach import prune_inputs as prune_inputs
+    from tokenprune.budget import Budget as Budget
+    from tokenprune.errors import TokenpruneError as TokenpruneError
+    from tokenprune.family import Family as Family
+    from tokenprune.pipeline import Pipeline as Pipeline
+    from tokenprune.pipeline import Stage as Stage
+    from tokenprune.pipeline import load as load
+    from tokenprune.receipt import Receipt as Receipt
+    from tokenprune.registry import list_families as list_families
+    from tokenprune.registry import list_pipelines as list_pipelines
+    from tokenprune.registry import list_strategies as list_strategies
+    from tokenprune.strategy import BudgetSplitter as BudgetSplitter
+    from tokenprune.strategy import Diversifier as Diversifier
+    from tokenprune.strategy import Scorer as Scorer
+    from tokenprune.tokens import Selection as Selection
+    from tokenprune.tokens import Split as Split
+    from tokenprune.tokens import VisualTokens as VisualTokens
+
+_HOME = {
+    "Attachment": "attach",
+    "Budget": "budget",
+    "BudgetSplitter": "strategy",
+    "Diversifier": "strategy",
+    "Family": "family",
+    "Pipeline": "pipeline",
+    "Receipt": "receipt",
+    "Scorer": "strategy",
+    "Selection": "tokens",
+    "Split": "tokens",
+    "Stage": "pipeline",
+    "TokenpruneError": "errors",
+    "VisualTokens": "tokens",
+    "attach": "attach",
+    "list_families": "registry",
+    "list_pipelines": "registry",
+    "list_strategies": "registry",
+    "load": "pipeline",
+    "prune_inputs": "attach",
+}
+__version__ = "0.1.0"
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'tokenprune' has no attribute {name!r}")
+    value = getattr(import_module(f"tokenprune.{_HOME[name]}"), name)
+    globals()[name] = value  # `attach` is a module too: the function wins, whichever is asked for first
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

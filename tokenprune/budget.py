@@ -1,0 +1,154 @@
+"""How many tokens are kept: what a user may write, and exact arithmetic on it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from typing import Literal
+
+from tokenprune.errors import BudgetError
+from tokenprune.tokens import VisualTokens
+
+Unit = Literal["image", "row", "prompt"]
+_TEXT = re.compile(r"\s*(?P<number>[+-]?\d*\.?\d+|[+-]?\d+\.)\s*(?P<percent>%?)(?:\s*per\s+(?P<unit>\w+))?\s*")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is KEPT of each unit: a number of tokens, or a share of the unit's own tokens.
+
+    Args:
+        amount: tokens when ``share`` is false, else a fraction from 0 to 1.
+        share: whether ``amount`` is a share.
+        unit: an ``image`` (or video), a ``row`` (crop, frame) or a whole ``prompt``.
+    """
+
+    amount: Fraction
+    share: bool
+    unit: Unit = "image"
+
+    @classmethod
+    def parse(cls, value: object) -> Budget:
+        """Read ``64``, ``0.25``, ``"11.1%"``, ``"64 per row"`` or ``"500 per prompt"``.
+
+        Raises:
+            BudgetError: the value has no meaning; the message says what to write instead.
+        """
+        if isinstance(value, Budget):
+            return value
+        if isinstance(value, str):
+            return _from_text(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise BudgetError(f"a budget is a number or a text such as 64, 0.25 or '11.1%'; got {value!r}")
+        return _from_int(value) if isinstance(value, int) else _from_float(value)
+
+    def resolve(self, count: int) -> int:
+        """Tokens kept of a unit that has ``count``: nearest, ties up, at least one of a share that is not zero."""
+        if not self.share:
+            return min(int(self.amount), count)
+        if not self.amount or not count:
+            return 0
+        return min(max(1, math.floor(self.amount * count + Fraction(1, 2))), count)
+
+    def units(self, tokens: VisualTokens) -> list[tuple[list[int], int]]:
+        """The rows of each unit, and how many tokens they keep together."""
+        labels = {"image": tokens.group.tolist(), "row": range(len(tokens.group)), "prompt": tokens.sample.tolist()}
+        rows: dict[int, list[int]] = {}
+        for row, key in enumerate(labels[self.unit]):
+            rows.setdefault(key, []).append(row)
+        counts = [int(count) for count in tokens.counts]
+        return [(members, self.resolve(sum(counts[row] for row in members))) for members in rows.values()]
+
+    def __str__(self) -> str:
+        number = f"{_decimal(self.amount * 100)}%" if self.share else str(int(self.amount))
+        return number if self.unit == "image" else f"{number} per {self.unit}"
+
+
+def _decimal(number: Fraction) -> str:
+    """All digits of a number that was written in decimal, so that reading it back gives the same."""
+    with localcontext(prec=400):
+        return format((Decimal(number.numerator) / Decimal(number.denominator)).normalize(), "f")
+
+
+def _from_int(value: int) -> Budget:
+    if value < 1:
+        raise BudgetError(f"a budget of {value} tokens: write '0%' to keep none, or a number from 1 on")
+    return Budget(Fraction(value), share=False)
+
+
+def _from_float(value: float) -> Budget:
+    if not math.isfinite(value) or not 0 < value < 1:
+        raise BudgetError(
+            f"a budget of {value!r}: a float is a share between 0 and 1. Write '0%' or '100%' for none or all, "
+            f"and an int such as {max(1, round(value)) if math.isfinite(value) else 64} for a number of tokens"
+        )
+    return Budget(Fraction(repr(value)), share=True)
+
+
+def _from_text(value: str) -> Budget:
+    match = _TEXT.fullmatch(value)
+    if match is None:
+        raise BudgetError(f"cannot read the budget {value!r}; write 64, '11.1%', '64 per row' or '500 per prompt'")
+    unit = match["unit"] or "image"
+    if unit not in ("image", "row", "prompt"):
+        raise BudgetError(f"a budget is per image, per row or per prompt, not per {unit!r} (in {value!r})")
+    number = Fraction(match["number"])
+    if match["percent"]:
+        if not 0 <= number <= 100:
+            raise BudgetError(f"a budget of {value!r}: a share lies between '0%' and '100%'")
+        return Budget(number / 100, share=True, unit=unit)  # type: ignore[arg-type]  # checked above
+    if number.denominator != 1:
+        raise BudgetError(f"a budget of {value!r}: tokens are counted in whole numbers; a share ends in %")
+    return Budget(_from_int(int(number)).amount, share=False, unit=unit)  # type: ignore[arg-type]
+
+
+def apportion(total: int, weights: Sequence[float | Fraction], caps: Sequence[int]) -> list[int]:
+    """Divide ``total`` over rows in proportion to ``weights``, no row above its cap, exact to the token.
+
+    Rows whose share passes their cap are filled first; the rest is divided by largest remainder, ties to the lower
+    row. What rows of weight zero must take, because the others are full, is divided evenly.
+
+    Raises:
+        BudgetError: ``total`` is more than all caps together, or a weight is negative or not finite.
+    """
+    if not 0 <= total <= sum(caps):
+        raise BudgetError(f"cannot divide {total} tokens over rows that hold {sum(caps)}")
+    if any(not math.isfinite(weight) or weight < 0 for weight in weights):
+        raise BudgetError(f"weights are finite and not negative; got {list(weights)}")
+    given = _fill(total, [Fraction(weight) for weight in weights], list(caps))
+    left = total - sum(given)
+    if left:
+        more = _fill(left, [Fraction(1)] * len(caps), [cap - count for cap, count in zip(caps, given, strict=True)])
+        given = [a + b for a, b in zip(given, more, strict=True)]
+    return given
+
+
+def _fill(total: int, weights: list[Fraction], caps: list[int]) -> list[int]:
+    """Water-filling by weight; stops short of ``total`` only when every row with a weight is full."""
+    given = [0] * len(caps)
+    open_rows = [row for row, weight in enumerate(weights) if weight and caps[row]]
+    while open_rows:
+        left = total - sum(given)
+        mass = sum((weights[row] for row in open_rows), Fraction(0))
+        full = [row for row in open_rows if left * weights[row] >= caps[row] * mass]
+        if not full:
+            _largest_remainder(left, mass, weights, open_rows, given)
+            break
+        for row in full:
+            given[row] = caps[row]
+        open_rows = [row for row in open_rows if row not in set(full)]
+    return given
+
+
+def _largest_remainder(total: int, mass: Fraction, weights: list[Fraction], rows: list[int], given: list[int]) -> None:
+    """Give each row the floor of its share, and one more to the largest remainders; every share is below its cap."""
+    shares = {row: total * weights[row] / mass for row in rows}
+    for row in rows:
+        given[row] = math.floor(shares[row])
+    left = total - sum(given[row] for row in rows)
+    for row in sorted(rows, key=lambda row: (given[row] - shares[row], row))[:left]:
+        given[row] += 1

@@ -1,0 +1,138 @@
+"""Fields written as people say them: strategies as ``name`` or ``{use: name, ...}``, budgets as ``64`` or ``11.1%``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PlainSerializer, PlainValidator, ValidationError
+from pydantic import WithJsonSchema as JsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from tokenprune.budget import Budget
+from tokenprune.errors import PluginError, TokenpruneError
+from tokenprune.registry import catalog, resolve, suggest
+from tokenprune.strategy import Strategy
+
+S = TypeVar("S", bound=Strategy)
+
+
+def strategy_class(kind: type[S], name: str) -> type[S]:
+    """The strategy of that kind registered as ``name``; errors as in `registry.resolve`."""
+
+    def fits(found: object) -> bool:
+        return isinstance(found, type) and issubclass(found, kind)
+
+    return resolve(kind.group, name, fits, f"a subclass of tokenprune.{kind.__name__}")  # type: ignore[return-value]
+
+
+def name_of(strategy: Strategy) -> str:
+    """The name its class is registered under.
+
+    Raises:
+        PluginError: it is registered under none, so it cannot be written to YAML.
+    """
+    cls = type(strategy)
+    for name, points in catalog(cls.group).items():
+        if any(point.value == f"{cls.__module__}:{cls.__qualname__}" for point in points):
+            return name
+    raise PluginError(
+        f"{cls.__name__} is not registered, so YAML cannot name it; add an entry point in the group {cls.group!r}"
+    )
+
+
+class _ByName:
+    """Write a strategy as ``name`` or ``{use: name, ...settings}``; the annotated type gives the group."""
+
+    def __get_pydantic_core_schema__(self, kind: type[Strategy], handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            lambda value: _build(kind, value),
+            metadata={"kind": kind},
+            serialization=core_schema.plain_serializer_function_ser_schema(_dump),
+        )
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return _schema(core["metadata"]["kind"])
+
+
+def _build(kind: type[Strategy], value: object) -> Strategy:
+    if isinstance(value, kind):
+        return value
+    if isinstance(value, str):
+        value = {"use": value}
+    if not isinstance(value, Mapping) or not isinstance(value.get("use"), str):
+        raise _refusal(f"write a name, or a mapping with 'use' and settings; got {value!r}")
+    settings = {key: setting for key, setting in value.items() if key != "use"}
+    try:
+        cls = strategy_class(kind, value["use"])
+    except TokenpruneError as problem:
+        raise _refusal(str(problem)) from problem
+    try:
+        return cls.model_validate(settings)
+    except ValidationError as problem:
+        raise _refusal(f"settings of {value['use']!r}: {explain(problem, cls.model_fields).strip()}") from None
+
+
+def _refusal(message: str) -> PydanticCustomError:
+    return PydanticCustomError("tokenprune", "{message}", {"message": message})
+
+
+def _dump(value: Strategy) -> Any:
+    settings = value.model_dump(exclude_defaults=True)
+    return {"use": name_of(value), **settings} if settings else name_of(value)
+
+
+def _schema(kind: type[Strategy]) -> dict[str, Any]:
+    """Every strategy that is installed, with its settings; broken plug-ins are left out."""
+    classes = {}
+    for name in catalog(kind.group):
+        try:
+            classes[name] = strategy_class(kind, name)
+        except PluginError:
+            continue
+    return {"anyOf": [{"type": "string", "enum": list(classes)}, *(_one(*item) for item in classes.items())]}
+
+
+def _one(name: str, cls: type[Strategy]) -> dict[str, Any]:
+    schema = cls.model_json_schema()
+    schema["properties"] = {"use": {"const": name}, **schema.get("properties", {})}
+    return schema | {"required": ["use", *schema.get("required", [])]}
+
+
+if TYPE_CHECKING:
+    Named = Annotated[S, "written by name"]
+else:
+    Named = Annotated[S, _ByName()]
+
+BudgetField = Annotated[
+    Budget,
+    PlainValidator(lambda value: Budget.parse(value)),
+    PlainSerializer(lambda budget: int(budget.amount) if str(budget).isdigit() else str(budget)),
+    JsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+                {"type": "string", "pattern": r"^\s*[0-9.]+\s*%?(\s*per\s+(image|row|prompt))?\s*$"},
+            ]
+        }
+    ),
+]
+
+
+def explain(problem: ValidationError, keys: Iterable[str]) -> str:
+    """One line for each mistake: where, what, and the nearest legal key."""
+    known = list(keys)
+    errors = problem.errors(include_url=False)
+    if len(errors) > 1:  # a stage that does not validate makes the list of stages too short: say it once
+        errors = [error for error in errors if error["type"] != "too_short"]
+    lines = []
+    for error in errors:
+        where = ".".join(str(part) for part in error["loc"]).removeprefix("stages.0.") or "the pipeline"
+        message = error["msg"].removeprefix("Value error, ")
+        if error["type"] == "extra_forbidden":
+            message = f"unknown key{suggest(str(error['loc'][-1]), known) or '; there is: ' + ', '.join(known)}"
+        elif error["type"] == "missing":
+            message = "is missing"
+        lines.append(f"  {where}: {message}")
+    return "\n".join(lines)

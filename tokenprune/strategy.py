@@ -1,0 +1,73 @@
+"""What a strategy is: a frozen pydantic model whose fields are its settings.
+
+Protocols hold abstract methods only; concrete strategies are final. Register one by an entry point in the group named
+by ``group`` and it can be used from YAML under that name.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from tokenprune.budget import Budget
+from tokenprune.tokens import Split, VisualTokens
+
+
+class Strategy(BaseModel):
+    """Anything that can be named in a pipeline."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    group: ClassVar[str]
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Cues it needs, so that a missing one is an error when attaching. ``"a|b"``: the first that is there."""
+        return frozenset()
+
+
+class Scorer(Strategy):
+    """Give every token a number."""
+
+    group: ClassVar[str] = "tokenprune.scorers"
+
+    @abstractmethod
+    def score(self, tokens: VisualTokens) -> Tensor:
+        """[B, N] float32, larger = keep. Values at invalid tokens are ignored."""
+
+
+class BudgetSplitter(Strategy):
+    """Own every division of the budget: over rows, and between important and diverse."""
+
+    group: ClassVar[str] = "tokenprune.splitters"
+
+    @property
+    def pools(self) -> bool:
+        """Whether the rows of one unit are laid end to end and chosen from as one row."""
+        return False
+
+    @abstractmethod
+    def split(self, tokens: VisualTokens, scores: Tensor, budget: Budget) -> Split:
+        """Counts for each row: they sum to the budget of each unit, and no row gets more than its valid tokens."""
+
+
+class Diversifier(Strategy):
+    """Choose tokens that repeat neither each other nor the ones already kept."""
+
+    group: ClassVar[str] = "tokenprune.diversifiers"
+
+    @abstractmethod
+    def choose(self, tokens: VisualTokens, scores: Tensor, kept: Tensor, split: Split) -> Tensor:
+        """Choose ``split.diverse`` tokens of each row.
+
+        Args:
+            tokens: B rows of N tokens.
+            scores: [B, N] float32.
+            kept: [B, N] bool, the important tokens; exactly ``split.important`` a row.
+            split: how many of each row; the counts are on the host, so no loop has to ask the device.
+
+        Returns:
+            [B, N] bool: valid, disjoint from ``kept``, exactly ``split.diverse`` a row.
+        """

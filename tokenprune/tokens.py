@@ -1,0 +1,197 @@
+"""The values that travel through a pipeline: tokens in, counts, masks out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokenprune.errors import MissingCue
+
+Cue = Tensor | Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class VisualTokens:
+    """One rectangle of visual tokens; a row is a crop, a frame, a tile or a whole image.
+
+    Args:
+        features: [B, N, C] what similarity is measured on.
+        cues: signals by name, ``NAME`` or ``NAME@LAYER``; a callable is called at most once, on first use.
+            Per-token cues are [B, N] or [B, H, N].
+        valid: [B, N] bool, false where a token never reaches the language model. None: all do.
+        place: [B, N, 2] int (y, x) in the unpadded map of the image. None: no geometry (resamplers).
+        canvas: [B, 2] int (height, width) of that map.
+        group: [B] int on the host, the image or video a row belongs to. Default: each row is its own.
+        sample: [B] int on the host, the prompt a row belongs to. Default: ``group``.
+        overview: [B] bool on the host, thumbnail rows.
+        extra: [E, C] vectors that are never selected (the CLS token).
+    """
+
+    features: Tensor
+    cues: Mapping[str, Cue] = field(default_factory=dict)
+    valid: Tensor | None = None
+    place: Tensor | None = None
+    canvas: Tensor | None = None
+    group: Tensor = None  # type: ignore[assignment]  # filled in below
+    sample: Tensor = None  # type: ignore[assignment]
+    overview: Tensor | None = None
+    extra: Tensor | None = None
+    _memo: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.features.ndim != 3:
+            raise ValueError(
+                f"features are [B, N, C]; got {tuple(self.features.shape)}. Add the row axis with x[None]."
+            )
+        rows = torch.arange(len(self.features)) if self.group is None else self.group.cpu()
+        object.__setattr__(self, "group", rows)
+        object.__setattr__(self, "sample", rows if self.sample is None else self.sample.cpu())
+        for name in ("valid", "place", "canvas", "group", "sample", "overview"):
+            self._check(name, getattr(self, name))
+
+    def _check(self, name: str, value: Tensor | None) -> None:
+        want = {"valid": self.shape, "place": (*self.shape, 2), "canvas": (self.shape[0], 2)}.get(name, self.shape[:1])
+        if value is not None and tuple(value.shape) != want:
+            raise ValueError(
+                f"{name} is {tuple(value.shape)}; with features {tuple(self.features.shape)} it must be {want}"
+            )
+
+    @classmethod
+    def on_grid(cls, features: Tensor, grid: tuple[int, int], **rest: Any) -> VisualTokens:
+        """Rows that are full rectangles in reading order.
+
+        Args:
+            features: [B, h * w, C].
+            grid: (h, w).
+            **rest: the other fields.
+        """
+        height, width = grid
+        batch, count = features.shape[:2]
+        if height * width != count:
+            raise ValueError(f"a grid of {height} x {width} holds {height * width} tokens; features have {count} a row")
+        cell = torch.arange(count, device=features.device)
+        place = torch.stack([cell // width, cell % width], -1).expand(batch, -1, -1)  # [B, N, 2]
+        canvas = torch.tensor([height, width], device=features.device).expand(batch, -1)
+        return cls(features, place=place, canvas=canvas, **rest)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(B, N)."""
+        return self.features.shape[0], self.features.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the features are."""
+        return self.features.device
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """(h, w) when every row is the same full rectangle in reading order, else None. Reads back from the device."""
+        if self.place is None or self.canvas is None or not len(self.canvas):
+            return None
+        height, width = (int(side) for side in self.canvas[0])
+        if height * width != self.shape[1] or (self.valid is not None and not bool(self.valid.all())):
+            return None
+        want = VisualTokens.on_grid(self.features, (height, width))
+        same = torch.equal(self.place, want.place) and torch.equal(self.canvas, want.canvas)  # type: ignore[arg-type]
+        return (height, width) if same else None
+
+    @property
+    def counts(self) -> Tensor:
+        """[B] int64 on the host: valid tokens in each row. Read back from the device once, if ``valid`` is given."""
+        if "counts" not in self._memo:
+            batch, count = self.shape
+            full = torch.full((batch,), count, dtype=torch.int64)
+            self._memo["counts"] = full if self.valid is None else self.valid.sum(-1).cpu()
+        return self._memo["counts"]  # type: ignore[no-any-return]
+
+    @property
+    def unit(self) -> Tensor:
+        """[B, N, C] float32, features with norm one. A zero vector stays zero: it is similar to nothing."""
+        if "unit" not in self._memo:
+            x = self.features.float()
+            norm = x.norm(dim=-1, keepdim=True)
+            self._memo["unit"] = x / norm.masked_fill(norm == 0, 1)
+        return self._memo["unit"]  # type: ignore[no-any-return]
+
+    def cue(self, name: str) -> Tensor:
+        """The cue called ``name``; ``"a|b"`` means the first of them that is there.
+
+        Raises:
+            MissingCue: this model gives none of them.
+        """
+        found = next((one for one in name.split("|") if one in self.cues), None)
+        if found is None:
+            there = ", ".join(sorted(self.cues)) or "none"
+            raise MissingCue(f"no cue {name.replace('|', ' or ')!r} here; there is: {there}")
+        if ("cue", found) not in self._memo:
+            value = self.cues[found]
+            self._memo["cue", found] = value if isinstance(value, Tensor) else value()
+        return self._memo["cue", found]  # type: ignore[no-any-return]
+
+    @property
+    def cues_read(self) -> tuple[str, ...]:
+        """Names of the cues that were read so far, in order."""
+        return tuple(key[1] for key in self._memo if isinstance(key, tuple))
+
+
+@dataclass(frozen=True)
+class Split:
+    """How many tokens each row keeps; int64 [B] **on the host**, so that no loop has to ask the device."""
+
+    important: Tensor
+    diverse: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """[B] important and diverse together."""
+        return self.important + self.diverse
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which tokens stay, and why: two disjoint masks, [B, N] bool."""
+
+    important: Tensor
+    diverse: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """[B, N] bool, every token that stays."""
+        return self.important | self.diverse
+
+    @property
+    def counts(self) -> Tensor:
+        """[B] int64, tokens that stay in each row."""
+        return self.mask.sum(-1)
+
+    def indices(self) -> list[Tensor]:
+        """B ascending int64 tensors."""
+        return [row.nonzero()[:, 0] for row in self.mask]
+
+
+def top(scores: Tensor, counts: Tensor, among: Tensor | None = None) -> Tensor:
+    """Mask of the largest scores of each row; ties go to the lower index, NaN counts as the largest.
+
+    Args:
+        scores: [B, N].
+        counts: [B] int64 on the host, at most the number of true entries of ``among``.
+        among: [B, N] bool, the tokens to choose from. None: all.
+
+    Returns:
+        [B, N] bool with ``counts`` true entries a row.
+    """
+    order = scores.argsort(dim=-1, descending=True, stable=True)  # [B, N]
+    if among is not None:  # a second stable sort, because -inf is a legal score
+        order = order.gather(1, among.gather(1, order).byte().argsort(dim=-1, descending=True, stable=True))
+    mask = torch.zeros_like(order, dtype=torch.bool)
+    most = int(counts.max()) if len(counts) else 0
+    if bool((counts == most).all()):
+        return mask.scatter_(1, order[:, :most], True)
+    rank = torch.arange(order.shape[1], device=order.device)
+    taken = rank < counts.to(order.device, non_blocking=True)[:, None]  # [B, N]
+    return mask.scatter_(1, order, taken)
