@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -75,13 +74,9 @@ def _classes(item: Thing | Sign) -> tuple[int, int, int, int]:
     return SHAPES.index(item.shape) + 1, list(COLORS).index(item.color) + 1, 0, 0
 
 
-def _items(scene: Scene) -> list[Thing | Sign]:
-    return [*scene.things, *([scene.sign] if scene.sign else [])]
-
-
 def patch_labels(scene: Scene) -> NDArray[np.int64]:
     """Shape, colour, two digits and background of what each patch shows: ``[16, 16, 5]``."""
-    table = np.array([*(_classes(item) for item in _items(scene)), (0, 0, 0, 0)])  # the last row: background, index -1
+    table = np.array([*(_classes(item) for item in scene.items), (0, 0, 0, 0)])  # the last row: background, index -1
     ground = np.full((GRID, GRID, 1), BACKGROUNDS.index(scene.background))
     return np.concatenate([table[scene.map()], ground], axis=-1)
 
@@ -90,7 +85,7 @@ def caption_labels(scene: Scene) -> NDArray[np.int64]:
     """What a caption would say: shape and colour in the nine regions, two digits, background: ``[21]``."""
     regions = np.zeros((len(REGIONS), 2), dtype=np.int64)
     digits = np.zeros(2, dtype=np.int64)
-    for item in _items(scene):
+    for item in scene.items:
         shape, color, tens, ones = _classes(item)
         regions[REGIONS.index(item.region)] = shape, color
         digits += (tens, ones)
@@ -116,9 +111,9 @@ def window_batch(share: Share, step: int, each: int = 3) -> Batch:
     windows: list[tuple[Any, ...]] = []
     for scene in share.scenes(step):
         dice = Dice(share.seed, scene.index, len(SETS))
-        things = dice.shuffled(scene.things)
-        for item in [*([scene.sign] if scene.sign else []), *things][:each]:
-            windows.append(_window(scene, item, dice))
+        things: list[Thing | Sign] = list(dice.shuffled(scene.things))
+        items = [scene.sign, *things] if scene.sign else things
+        windows.extend(_window(scene, item, dice) for item in items[:each])
         if len(windows) >= share.size:
             break
     names = ("pixels", "patches", "center", "positions")
@@ -145,5 +140,16 @@ def _corner(dice: Dice, at: float) -> int:
     return min(max(round(at / PATCH) - WINDOW // 2 + shift, 0), GRID - WINDOW)
 
 
-def maker(make: Callable[[Share, int], Any], share: Share) -> Callable[[int], Any]:
-    return partial(make, share)
+def maker(make: Callable[..., Batch], share: Share, *settings: int) -> Callable[[int], Batch]:
+    """``make`` as a function of the step alone."""
+    return _Maker(make, share, settings)
+
+
+@dataclass(frozen=True)
+class _Maker:
+    make: Callable[..., Batch]
+    share: Share
+    settings: tuple[int, ...]
+
+    def __call__(self, step: int) -> Batch:
+        return self.make(self.share, step, *self.settings)

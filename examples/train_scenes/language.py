@@ -7,14 +7,13 @@ to an image token. An alignment loss pulls the projected tokens of a thing towar
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from data import Batch, Share, image_batch
+from data import Batch, Share, image_batch, maker
 from model import VISUAL, WORDS, encode
 from tokenprune.scenes import KINDS, Question, Scene
 from tokenprune.scenes.dice import Dice
@@ -56,7 +55,7 @@ def chat(questions: list[Question]) -> tuple[list[int], list[int], list[int], li
     return ids, targets, turns, kinds
 
 
-def chat_batch(share: Share, number: int, step: int) -> Batch:
+def chat_batch(share: Share, step: int, number: int = 16) -> Batch:
     """Images with their questions: adds ``ids``, ``targets``, ``turns``, ``kinds``, each ``[B, L]``."""
     scenes = list(share.scenes(step))
     chats = [chat(ask_many(scene, Dice(share.seed, scene.index, len(KINDS)), number)) for scene in scenes]
@@ -86,7 +85,7 @@ class Language:
 
     def __init__(self, llava: Any, steps: int, share: Share, questions: int = 16, alignment: float = 0.5) -> None:
         self.module, self.steps, self.alignment = llava, steps, alignment
-        self.draw = partial(chat_batch, share, questions)
+        self.draw = maker(chat_batch, share, questions)
 
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, Notes]:
         visual = self._see(batch["pixels"])  # [B, 256, C]

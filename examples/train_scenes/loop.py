@@ -15,8 +15,7 @@ from typing import Any, Protocol
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, distributed
-from torch import nn
+from torch import Tensor, distributed, nn
 
 from data import Batch, batches
 from model import trainable
@@ -58,7 +57,8 @@ class State:
     module: nn.Module
     chosen: list[torch.optim.Optimizer]
     step: int = 0
-    cpu_s: float = 0.0
+    cpu_s: float = 0.0  # of all processes and runs
+    clock: float = field(default_factory=lambda: _cpu_seconds())  # up to here they are counted
     sums: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def save(self, path: Path) -> None:
@@ -89,7 +89,6 @@ def train(stage: Stage, run: Run) -> None:
         state.load(path, run.device)
     share_weights(module, run.processes)
     module.train()
-    began, before = _cpu_seconds(), state.cpu_s
     with Progress(
         TextColumn(stage.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), disable=run.rank > 0
     ) as bar:
@@ -99,10 +98,17 @@ def train(stage: Stage, run: Run) -> None:
             bar.update(task, completed=state.step)
             if state.step % run.every == 0:
                 _log(stage, state, run, bar)
-            if state.step % run.save == 0 or state.step == stage.steps:
-                state.cpu_s = before + _total(_cpu_seconds() - began, run.processes)
-                if run.rank == 0:
-                    state.save(path)
+            if state.step % run.save == 0:
+                _save(state, run, path)
+    _save(state, run, path)  # by now the workers have ended and count
+
+
+def _save(state: State, run: Run, path: Path) -> None:
+    """All processes call it, as their seconds are added up; the first one writes."""
+    now = _cpu_seconds()
+    state.cpu_s, state.clock = state.cpu_s + _total(now - state.clock, run.processes), now
+    if run.rank == 0:
+        state.save(path)
 
 
 def _step(stage: Stage, state: State, run: Run, batch: Batch) -> None:
@@ -162,6 +168,6 @@ def share_gradients(weights: list[Tensor], processes: int) -> None:
     gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     distributed.all_reduce(flat)
-    parts = (flat / processes).split([w.numel() for w in weights])
+    parts = torch.split(flat / processes, [weight.numel() for weight in weights])
     for weight, part in zip(weights, parts, strict=True):
         weight.grad = part.view_as(weight)

@@ -83,7 +83,7 @@ def whitening(patches: Tensor, width: int) -> Tensor:
     """Principal directions of patches ``[P, 192]``, each scaled to variance 1/4: a kernel ``[width, 3, 8, 8]``."""
     variance, direction = torch.linalg.eigh(torch.cov((patches - patches.mean(0)).T))
     variance, direction = variance.flip(0)[:width], direction.flip(1)[:, :width]
-    return (0.5 * direction / (variance + 0.01).sqrt()).T.reshape(width, 3, PATCH, PATCH)
+    return torch.reshape((0.5 * direction / (variance + 0.01).sqrt()).T, (width, 3, PATCH, PATCH))
 
 
 def sin_cos(width: int) -> Tensor:
@@ -110,7 +110,7 @@ def start_attention(attention: Any, heads: int) -> None:
 
 
 def _near_identity(width: int, noise: float, share: float) -> Tensor:
-    return noise * torch.randn(width, width) / width**0.5 + share * torch.eye(width)
+    return torch.add(share * torch.eye(width), torch.randn(width, width), alpha=noise / width**0.5)
 
 
 def to_patches(pixels: Tensor) -> Tensor:

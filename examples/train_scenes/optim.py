@@ -25,7 +25,8 @@ def orthogonalize(matrices: Tensor, rounds: int = 5) -> Tensor:
     for _ in range(rounds):
         gram = x @ x.mT  # [K, R, R]
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    result: Tensor = x.mT if tall else x
+    return result
 
 
 class Muon(torch.optim.Optimizer):
@@ -45,14 +46,17 @@ class Muon(torch.optim.Optimizer):
                 self._step_alike(matrices, group["lr"], group["momentum"], group["decay"])
 
     def _step_alike(self, matrices: list[Tensor], lr: float, momentum: float, decay: float) -> None:
-        ahead = []
-        for matrix in matrices:
-            moving = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
-            moving.lerp_(matrix.grad, 1 - momentum)
-            ahead.append(matrix.grad.lerp(moving, momentum))
+        ahead = [self._look_ahead(matrix, momentum) for matrix in matrices]
         scale = 0.2 * max(matrices[0].shape) ** 0.5
         for matrix, direction in zip(matrices, orthogonalize(torch.stack(ahead)), strict=True):
             matrix.mul_(1 - lr * decay).add_(direction, alpha=-lr * scale)
+
+    def _look_ahead(self, matrix: Tensor, momentum: float) -> Tensor:
+        """Nesterov: the gradient moved towards the new momentum."""
+        gradient = matrix.grad if matrix.grad is not None else torch.zeros_like(matrix)
+        moving = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
+        moving.lerp_(gradient, 1 - momentum)
+        return gradient.lerp(moving, momentum)
 
 
 def optimizers(module: nn.Module, decay: float) -> list[torch.optim.Optimizer]:

@@ -49,7 +49,7 @@ class Tower(nn.Module):
 
 
 def _split(logits: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
-    return logits.float().split(sizes, dim=-1)
+    return torch.split(logits.float(), list(sizes), dim=-1)
 
 
 def _right(logits: Tensor, target: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from torch import distributed, multiprocessing
+from torch import distributed
+from torch.multiprocessing.spawn import spawn
 
 from data import Share, first_patches
 from export import export
@@ -98,7 +99,7 @@ def main(
         work(0, plan, run)
     else:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-        multiprocessing.spawn(work, (plan, run), nprocs=run.processes)
+        spawn(work, (plan, run), nprocs=run.processes)
 
 
 if __name__ == "__main__":

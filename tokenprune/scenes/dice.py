@@ -20,6 +20,7 @@ class Dice:
         self._generator = np.random.Generator(np.random.PCG64(list(seed)))
 
     def chance(self, probability: float) -> bool:
+        """True with the given probability."""
         return float(self._generator.random()) < probability
 
     def between(self, low: float, high: float) -> float:
@@ -31,6 +32,7 @@ class Dice:
         return low + int(float(self._generator.random()) * (high - low + 1))
 
     def one_of(self, items: Sequence[T]) -> T:
+        """One of the items, each as likely as the next."""
         return items[self.whole(0, len(items) - 1)]
 
     def weighted(self, items: Sequence[T], weights: Sequence[float]) -> T:
@@ -39,6 +41,7 @@ class Dice:
         return items[int(np.searchsorted(edges, self.between(0, float(edges[-1])), side="right"))]
 
     def shuffled(self, items: Sequence[T]) -> list[T]:
+        """The items in any order."""
         order = np.argsort(self._generator.random(len(items)), kind="stable")
         return [items[i] for i in order]
 

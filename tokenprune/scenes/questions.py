@@ -64,7 +64,7 @@ def _where(scene: Scene, dice: Dice) -> tuple[str, str] | None:
 
 def _at(scene: Scene, dice: Dice) -> tuple[str, str] | None:
     if dice.chance(0.1) or not scene.things:
-        used = {item.region for item in (*scene.things, scene.sign) if item}
+        used = {item.region for item in scene.items}
         free = [region for region in REGIONS if region not in used]
         return (f"What is in the {dice.one_of(free)}?", "nothing") if free else None
     thing = dice.one_of(scene.things)
@@ -81,19 +81,16 @@ def _count(scene: Scene, dice: Dice) -> tuple[str, str]:
     return f"How many {word} objects?", str(present.count(word))
 
 
-def _exist(scene: Scene, dice: Dice) -> tuple[str, str] | None:
+def _exist(scene: Scene, dice: Dice) -> tuple[str, str]:
     """Half yes, half no; most of the absent things are made of a colour and a shape that are there."""
-    present = {(thing.color, thing.shape) for thing in scene.things}
+    present = tuple(dict.fromkeys((thing.color, thing.shape) for thing in scene.things))
     if present and dice.chance(0.5):
-        thing = dice.one_of(scene.things)
-        return f"Is there {_article(thing.color)} {thing.shape}?", "yes"
-    colors, shapes = tuple(COLORS), SHAPES
-    if present and dice.chance(0.6):
-        colors = tuple(thing.color for thing in scene.things)
-        shapes = SHAPES if dice.chance(0.3) else tuple(thing.shape for thing in scene.things)
-    absent = [(c, s) for c in colors for s in shapes if (c, s) not in present]
-    if not absent:
-        return None
+        color, shape = dice.one_of(present)
+        return f"Is there {_article(color)} {shape}?", "yes"
+    shapes = SHAPES if dice.chance(0.3) else tuple(thing.shape for thing in scene.things)
+    close = [(thing.color, shape) for thing in scene.things for shape in shapes] if dice.chance(0.6) else []
+    anything = [(color, shape) for color in COLORS for shape in SHAPES]
+    absent = [pair for pair in close if pair not in present] or [pair for pair in anything if pair not in present]
     color, shape = dice.one_of(absent)
     return f"Is there {_article(color)} {shape}?", "no"
 

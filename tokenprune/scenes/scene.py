@@ -55,6 +55,7 @@ class Sign:
     height: float = 26.0
 
     def covers(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which points lie on the plate."""
         return np.asarray((abs(x - self.x) < self.width / 2) & (abs(y - self.y) < self.height / 2))
 
 
@@ -76,14 +77,19 @@ class Scene:
 
         return ask_all(self, seed)
 
+    @property
+    def items(self) -> tuple[Thing | Sign, ...]:
+        """The things and, last, the sign."""
+        return (*self.things, self.sign) if self.sign else self.things
+
     def map(self, patch: int = 8) -> NDArray[np.int64]:
         """What the centre of each patch shows: ``[128 / patch, 128 / patch]``.
 
-        -1 is background, k is ``things[k]``, and ``len(things)`` is the sign.
+        -1 is background, k is ``items[k]``.
         """
         y, x = (np.mgrid[0 : SIZE // patch, 0 : SIZE // patch] + 0.5) * patch
         shown = np.full(x.shape, -1, dtype=np.int64)
-        for k, item in enumerate((*self.things, self.sign) if self.sign else self.things):
+        for k, item in enumerate(self.items):
             shown[item.covers(x, y)] = k
         return shown
 

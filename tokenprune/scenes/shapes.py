@@ -4,7 +4,7 @@ import numpy as np
 
 from tokenprune.scenes.strokes import Array, outline, signed_distance
 
-SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "diamond", "heart")
+SHAPES: tuple[str, ...] = ("circle", "square", "triangle", "star", "cross", "ring", "diamond", "heart")
 
 
 def _star() -> Array:
@@ -41,4 +41,4 @@ def shape_distance(shape: str, points: Array) -> Array:
     if shape in CORNERS:
         return signed_distance(points, outline(CORNERS[shape]))
     radius = np.sqrt((points * points).sum(-1))
-    return radius - 0.92 if shape == "circle" else np.abs(radius - 0.73) - 0.23
+    return np.asarray(radius - 0.92 if shape == "circle" else np.abs(radius - 0.73) - 0.23)

@@ -38,7 +38,7 @@ def distance(points: Array, pieces: Array) -> Array:
     dx, dy = x1 - x0, y1 - y0
     x, y = points[..., 0] - x0, points[..., 1] - y0  # [E, h, w]
     along = np.clip((x * dx + y * dy) / np.maximum(dx * dx + dy * dy, 1e-12), 0, 1)
-    return np.sqrt(((x - along * dx) ** 2 + (y - along * dy) ** 2).min(0))  # [h, w]
+    return np.asarray(np.sqrt(((x - along * dx) ** 2 + (y - along * dy) ** 2).min(0)))  # [h, w]
 
 
 def inside(points: Array, edges: Array) -> NDArray[np.bool_]:
