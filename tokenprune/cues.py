@@ -48,7 +48,7 @@ class Tap:
         """
         if not self.values:
             raise AttachError(
-                f"the tapped {type(self.module).__name__} gave nothing: it did not run inside the block, or does not go "
+                f"the tapped {type(self.module).__name__} gave nothing: it did not run inside the block or does not go "
                 "through transformers' attention interface. Tap another module, or do without this cue."
             )
         return self.values[0] if len(self.values) == 1 else torch.cat(self.values)
