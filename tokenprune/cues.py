@@ -53,17 +53,17 @@ class Tap:
             )
         return self.values[0] if len(self.values) == 1 else torch.cat(self.values)
 
-    def run(self, query: Tensor, key: Tensor, value: Tensor, mask: Any, *rest: Any, **options: Any) -> Any:
+    def run(self, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, *rest: Any, **options: Any) -> Any:
         """The real attention, with the module's real config in place while it runs; then read."""
         name = self.config._attn_implementation
         real = _implementation(self.module, name)
         tapped, self.module.config = self.module.config, self.config
         try:
-            out = real(self.module, query, key, value, mask, *rest, **options)
+            out = real(self.module, query, key, value, attention_mask, *rest, **options)
         finally:
             self.module.config = tapped
         with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
-            self._read(name or "eager", query, key, mask, options)
+            self._read(name or "eager", query, key, attention_mask, options)
         return out
 
     def _read(self, name: str, query: Tensor, key: Tensor, mask: Any, options: dict[str, Any]) -> None:
