@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tokenprune.attach import Attachment as Attachment
     from tokenprune.attach import attach as attach
-    from tokenprune.attach import prune_inputs as prune_inputs
     from tokenprune.budget import Budget as Budget
     from tokenprune.errors import TokenpruneError as TokenpruneError
     from tokenprune.family import Family as Family
+    from tokenprune.inputs import prune_inputs as prune_inputs
     from tokenprune.pipeline import Pipeline as Pipeline
     from tokenprune.pipeline import Stage as Stage
     from tokenprune.pipeline import load as load
@@ -50,7 +50,7 @@ _HOME = {
     "list_pipelines": "registry",
     "list_strategies": "registry",
     "load": "pipeline",
-    "prune_inputs": "attach",
+    "prune_inputs": "inputs",
 }
 __version__ = "0.1.0"
 __all__ = sorted(_HOME)

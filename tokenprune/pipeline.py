@@ -139,7 +139,10 @@ class Pipeline(BaseModel):
         return yaml.safe_dump(self._plain(), sort_keys=False, allow_unicode=True)
 
 
-def load(source: str | Path | Mapping[str, Any] | Pipeline, **changes: Any) -> Pipeline:
+Source = str | Path | Mapping[str, Any] | Pipeline
+
+
+def load(source: Source, **changes: Any) -> Pipeline:
     """A pipeline from a registered name, a path to YAML, a mapping, or a pipeline.
 
     Args:

@@ -1,0 +1,8 @@
+"""Vision encoders that several families are built with."""
+
+from tokenprune.family import Tower
+
+CLIP = Tower(cls="first")
+SIGLIP = Tower(cls=None)
+
+BY_TYPE = {"clip_vision_model": CLIP, "siglip_vision_model": SIGLIP}

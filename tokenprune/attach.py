@@ -1,0 +1,181 @@
+"""Attach a pipeline to a model: its ``generate`` and ``forward`` shorten their prompts until it is detached."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import torch
+
+from tokenprune.chunk import bound, has_pixels
+from tokenprune.encode import cue_sources
+from tokenprune.errors import (
+    AlreadyAttached,
+    NothingPruned,
+    NothingPrunedWarning,
+    UnprunedInputWarning,
+    UnsupportedMode,
+)
+from tokenprune.family import Family, Model, family_of
+from tokenprune.forwarding import continued_forward, continues, pruned_forward
+from tokenprune.generating import pruned_generate
+from tokenprune.pipeline import Pipeline, Source, load
+from tokenprune.receipt import Receipt
+from tokenprune.seams import check_seams, unwrapped
+
+_KEY = "_tokenprune"
+
+
+def attach(model: Model, pipeline: Source = "vispruner", *, strict: bool = False, **changes: Any) -> Attachment:
+    """Prune the visual tokens of everything this model is asked, until the attachment is detached.
+
+        with tokenprune.attach(model, "vispruner", budget=64) as pruned:
+            model.generate(**inputs)
+        print(pruned.receipt)
+
+    Args:
+        model: a Hugging Face vision-language model, unmodified.
+        pipeline: as in `load`.
+        strict: raise where something that could have been pruned is not, instead of warning.
+        **changes: keys of the pipeline to replace, ``budget=64`` above all.
+
+    Raises:
+        UnknownFamily: no family is registered for this model.
+        AlreadyAttached: it has a pipeline.
+        MissingCue: the pipeline reads what this model does not give.
+        AttachError: the model is a wrapper, or this transformers version lacks what is needed.
+    """
+    chosen = load(pipeline, **changes)
+    inner = unwrapped(model)
+    if _KEY in inner.__dict__:
+        raise AlreadyAttached(
+            f"this {type(inner).__name__} already runs {inner.__dict__[_KEY].pipeline.name!r}; detach that first"
+        )
+    family = family_of(inner)
+    check_seams(inner)
+    cue_sources(family, inner, chosen, {})
+    return Attachment(inner, family, chosen, strict)
+
+
+class Attachment:
+    """A pipeline on a model; a context manager. One thread at a time runs the model, each has its own receipt."""
+
+    def __init__(self, model: Model, family: Family, pipeline: Pipeline, strict: bool) -> None:
+        self.model, self.family, self.pipeline, self.strict = model, family, pipeline, strict
+        self._lock, self._local, self._warned = threading.RLock(), threading.local(), False
+        self._own = {name: model.__dict__.get(name) for name in ("generate", "forward")}
+        self._generate, self._forward = model.generate, model.forward
+        state = model.__dict__
+        state[_KEY] = self
+        state["generate"] = functools.wraps(self._generate)(lambda *args, **kwargs: self._on_generate(args, kwargs))
+        state["forward"] = functools.wraps(self._forward)(lambda *args, **kwargs: self._on_forward(args, kwargs))
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What the last call of this thread kept; None when it has pruned nothing yet."""
+        return getattr(self._local, "receipt", None)
+
+    def detach(self) -> None:
+        """Leave the model exactly as it was. Detaching twice does nothing."""
+        state = self.model.__dict__
+        if state.get(_KEY) is not self:
+            return
+        with self._lock:
+            del state[_KEY]
+            for name, before in self._own.items():
+                if before is None:
+                    del state[name]
+                else:
+                    state[name] = before
+
+    def __enter__(self) -> Attachment:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        raise UnsupportedMode("an attached model cannot be copied: the copy would drive this one. Detach it first")
+
+    def __reduce__(self) -> NoReturn:
+        raise UnsupportedMode("an attached model cannot be pickled. Detach it first, and attach again after loading")
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        """One thread runs the model; what the model calls on itself meanwhile is its own affair."""
+        with self._lock:
+            self._local.inside = True
+            try:
+                yield
+            finally:
+                self._local.inside = False
+
+    def _on_generate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if getattr(self._local, "inside", False):
+            return self._generate(*args, **kwargs)
+        call = bound(self._generate, args, kwargs)
+        if call.get("input_ids") is None and call.get("inputs") is not None:
+            call["input_ids"] = call["inputs"]
+        images = self._has_work(call)
+        with self._inside(), torch.no_grad():
+            if not images and (call.get("input_ids") is None or not continues(call)):
+                return self._generate(*args, **kwargs)
+            parts = (self.family, self.model, self.pipeline, self._generate, call)
+            output, receipt = pruned_generate(*parts, images=images)
+            self._record(receipt)
+            return output
+
+    def _on_forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if torch.compiler.is_compiling():
+            if has_pixels(self.family, kwargs):
+                raise UnsupportedMode("a compiled forward cannot prune; call generate, or prune_inputs before it")
+            return self._forward(*args, **kwargs)
+        if getattr(self._local, "inside", False):
+            return self._forward(*args, **kwargs)
+        call = bound(self._forward, args, kwargs)
+        work = self._has_work(call)
+        with self._inside():
+            if work:
+                output, receipt = pruned_forward(self.family, self.model, self.pipeline, self._forward, call)
+                self._record(receipt)
+                return output
+            return continued_forward(self._forward, call) if continues(call) else self._forward(*args, **kwargs)
+
+    def _has_work(self, call: Mapping[str, Any]) -> bool:
+        """Whether a call brings images that can be pruned; says so when it brings some that cannot."""
+        pixels = has_pixels(self.family, call)
+        if pixels and call.get("input_ids") is not None and call.get("inputs_embeds") is None:
+            return True
+        if pixels or call.get("inputs_embeds") is not None or call.get("mm_encoder_outputs"):
+            self._complain(
+                UnprunedInputWarning,
+                "this call reaches the model unpruned: it brings inputs_embeds or encoded images, and only a prompt of "
+                "input_ids with pixels can be pruned",
+            )
+        return False
+
+    def _record(self, receipt: Receipt | None) -> None:
+        if receipt is None:
+            return
+        self._local.receipt = receipt
+        asked = [self.pipeline.budget.resolve(image.before) for image in receipt.images]
+        if self.pipeline.budget.unit == "image" and any(
+            image.after == image.before > count for image, count in zip(receipt.images, asked, strict=True)
+        ):
+            self._complain(
+                NothingPrunedWarning,
+                f"every token of an image stayed though the budget is {self.pipeline.budget} of {receipt.before}; "
+                f"the splitter {type(self.pipeline.stages[0].splitter).__name__} does not keep to it",
+            )
+
+    def _complain(self, category: type[UserWarning], message: str) -> None:
+        """Raise if strict, else warn the first time."""
+        if self.strict:
+            raise NothingPruned(message)
+        if not self._warned:
+            self._warned = True
+            warnings.warn(message, category, stacklevel=4)

@@ -1,0 +1,132 @@
+"""The columns that a call adds to what is in its cache, with masks and positions as the model would make them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokenprune.errors import UnsupportedMode
+from tokenprune.family import Family, Model
+from tokenprune.turn import Turn, turn_of
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The columns of a prompt that are not in the cache yet.
+
+    Args:
+        ids: [B, T] int64.
+        mask: [B, T] int64.
+        positions: [..., B or 1, T] int64, as the model would make them for the unpruned prompt.
+        prefix: [B, P] int64, attention mask of what is in the cache, in the cache's own count. None: no cache.
+        stays: [B, Q] bool, columns before the chunk and whether they are in the cache. None: no cache.
+        shift: [..., B] int64, by how much ``positions`` are smaller already than on the full prompt.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    positions: Tensor
+    prefix: Tensor | None = None
+    stays: Tensor | None = None
+    shift: Tensor | None = None
+
+
+def cached(call: Mapping[str, Any]) -> int:
+    """Tokens in the cache that a call brings."""
+    cache = call.get("past_key_values")
+    return int(cache.get_seq_length()) if cache is not None else 0
+
+
+def chunk_of(family: Family, model: Model, call: Mapping[str, Any], *, generating: bool) -> Chunk:
+    """Read the new columns off a call.
+
+    Args:
+        family: the model's family.
+        model: the model.
+        call: the keyword arguments. ``generate`` takes the whole conversation, ``forward`` only what is new.
+        generating: which of the two it is; they make position ids differently.
+
+    Raises:
+        UnsupportedMode: the attention mask is not two-dimensional, or does not fit.
+    """
+    ids, mask, cache = call["input_ids"], call.get("attention_mask"), call.get("past_key_values")
+    if mask is not None and (not isinstance(mask, Tensor) or mask.ndim != 2):
+        shape = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+        raise UnsupportedMode(f"the attention mask is {shape}; a pruned prompt needs the 2-D one, [batch, length]")
+    if generating and mask is None:
+        mask = _inferred_mask(model, call)
+    past = cached(call)
+    turn = turn_of(cache) if past else None
+    before = past + (turn.dropped if turn else 0)
+    if generating and (mask is None or mask.shape[1] == ids.shape[1]):
+        ids = ids[:, before:]
+    new = ids.shape[1]
+    here = torch.ones_like(ids) if mask is None else mask[:, -new:]
+    if turn is not None:
+        return _continued(turn, call, ids, here, mask)
+    positions = _positions(family, model, {**call, "attention_mask": mask}, generating, before + new)[..., -new:]
+    if not past:
+        return Chunk(ids, here, positions)
+    prefix = torch.ones(len(ids), past, dtype=here.dtype, device=ids.device) if mask is None else mask[:, :past]
+    return Chunk(ids, here, positions, prefix, prefix.bool())
+
+
+def _continued(turn: Turn, call: Mapping[str, Any], ids: Tensor, here: Tensor, mask: Tensor | None) -> Chunk:
+    """The columns after a pruned prompt."""
+    new, cache = ids.shape[1], call["past_key_values"]
+    short = turn.short_mask(mask, cache, new)
+    positions = turn.positions(short, new)
+    if call.get("position_ids") is not None:
+        positions = call["position_ids"][..., -new:] - turn.shift[..., None]
+    decoded = short.shape[1] - turn.mask.shape[1] - new
+    stays = torch.cat([turn.stays, turn.stays.new_ones(len(ids), decoded)], 1)
+    return Chunk(ids, here, positions, short[:, :-new], stays, turn.shift)
+
+
+def _inferred_mask(model: Model, call: Mapping[str, Any]) -> Tensor:
+    """What ``generate`` reads off the ids when it is given no mask: padding ids are padding, unless they end a text."""
+    ids, config = call["input_ids"], model.generation_config
+    given = call.get("generation_config")
+
+    def setting(name: str) -> list[int]:
+        value = call.get(name)
+        if value is None:
+            value = getattr(given, name, None) if getattr(given, name, None) is not None else getattr(config, name)
+        return [] if value is None else [value] if isinstance(value, int) else list(value)
+
+    pad, eos = setting("pad_token_id"), setting("eos_token_id")
+    if not pad or set(pad) & set(eos):
+        return torch.ones_like(ids)
+    mask: Tensor = ids != pad[0]
+    return mask.long()
+
+
+def _positions(family: Family, model: Model, call: Mapping[str, Any], generating: bool, length: int) -> Tensor:
+    """[..., B or 1, length] position ids of the unpruned prompt, exactly as the model makes them in this call."""
+    if call.get("position_ids") is not None:
+        given: Tensor = call["position_ids"]
+        return given
+    ids = call["input_ids"]
+    if generating:
+        made: Tensor = model._prepare_position_ids_for_generation(ids, dict(call))
+        return made
+    return torch.arange(family.first_position, family.first_position + length, device=ids.device)[None]
+
+
+def has_pixels(family: Family, call: Mapping[str, Any]) -> bool:
+    """Whether a call brings images to encode."""
+    return any(call.get(name) is not None for name in family.pixels)
+
+
+def bound(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of a call by name, those of ``**kwargs`` among them."""
+    signature = inspect.signature(function)
+    named = signature.bind(*args, **kwargs).arguments
+    loose = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), "")
+    rest = named.pop(loose, {})
+    return {**named, **rest}

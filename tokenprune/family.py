@@ -1,0 +1,122 @@
+"""What the framework must know of one model family: a declarative spec, registered by entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from tokenprune.errors import PluginError, UnknownFamily
+from tokenprune.registry import catalog, resolve
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Config = Any  # a transformers configuration; typed Any on purpose
+Model = Any  # a transformers model
+
+
+@dataclass(frozen=True)
+class Tower:
+    """What must be known of one kind of vision encoder.
+
+    Args:
+        attention: paths from the encoder to the attention of layer ``{}``; the first that exists is used.
+        cls: where the CLS token stands in the encoder's sequence. None: there is none.
+    """
+
+    attention: tuple[str, ...] = ("encoder.layers.{}.self_attn", "vision_model.encoder.layers.{}.self_attn")
+    cls: Literal["first", "last"] | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """One model family, or several that differ in nothing that matters here.
+
+    Args:
+        model_types: ``config.model_type`` of the models.
+        towers: the vision encoders it is built with, by ``vision_config.model_type``.
+        tower: path from the base model to the vision encoder.
+        projector: path from the base model to the projector, whose input is the encoder space.
+        placeholder: attribute of the config that holds the placeholder's token id.
+        pixels: keyword arguments of ``forward`` that carry images; any of them means there is something to prune.
+        per_token: keyword arguments of ``forward`` with one entry a slot, cut together with ``input_ids``.
+        feature_layer: the hidden state of the encoder that the language model gets, from the config.
+        drops_first: whether the encoder's first output never reaches the language model. A CLS token that does reach it
+            is never pruned.
+        grid: (h, w) of the tokens of one image. None: no geometry.
+        positions: the default policy for position ids.
+        first_position: the first position id that ``forward`` makes by itself.
+    """
+
+    model_types: tuple[str, ...]
+    towers: Mapping[str, Tower]
+    tower: str = "vision_tower"
+    projector: str = "multi_modal_projector"
+    placeholder: str = "image_token_id"
+    pixels: tuple[str, ...] = ("pixel_values",)
+    per_token: tuple[str, ...] = ("token_type_ids", "mm_token_type_ids")
+    feature_layer: Callable[[Config], int] = field(default=lambda config: _deepest(config.vision_feature_layer))
+    drops_first: Callable[[Config], bool] = field(
+        default=lambda config: config.vision_feature_select_strategy == "default"
+    )
+    grid: Callable[[Config], tuple[int, int] | None] = field(default=lambda config: _square(config.vision_config))
+    positions: Literal["keep", "renumber"] = "renumber"
+    first_position: int = 0
+
+
+def _deepest(layer: int | list[int]) -> int:
+    """The last of the hidden states that are used; 0 is the embeddings, negative ones count from the end."""
+    return layer if isinstance(layer, int) else max(layer, key=lambda one: (one < 0, one))
+
+
+def _square(vision: Config) -> tuple[int, int]:
+    side = vision.image_size // vision.patch_size
+    return side, side
+
+
+def submodule(root: Any, path: str) -> Any:
+    """The module at a dotted path; digits may be negative indices."""
+    for part in path.split("."):
+        root = root[int(part)] if part.lstrip("-").isdigit() else getattr(root, part)
+    return root
+
+
+def family_of(model: nn.Module) -> Family:
+    """The family registered for a model.
+
+    Raises:
+        UnknownFamily: none is.
+    """
+    config: Config = model.config
+    known: dict[str, str] = {}
+    for name in catalog("tokenprune.families"):
+        try:
+            found = resolve("tokenprune.families", name, lambda it: isinstance(it, Family), "a tokenprune.Family")
+        except PluginError as problem:
+            known[name] = f"{name} (broken: {problem})"
+            continue
+        assert isinstance(found, Family)
+        if config.model_type in found.model_types:
+            return found
+        known[name] = name
+    raise UnknownFamily(
+        f"no family is registered for model_type {config.model_type!r} ({type(model).__name__}); there is: "
+        f"{', '.join(known.values()) or 'none'}. A family of your own is one file and one entry point in the group "
+        "'tokenprune.families'"
+    )
+
+
+def tower_of(family: Family, model: Model) -> tuple[Any, Tower]:
+    """The vision encoder of a model, and what is known of it.
+
+    Raises:
+        UnknownFamily: the family is not built with this encoder.
+    """
+    kind = model.config.vision_config.model_type
+    if kind not in family.towers:
+        raise UnknownFamily(
+            f"{type(model).__name__} has a vision encoder of type {kind!r}; this family is proven with "
+            f"{', '.join(family.towers)}"
+        )
+    return submodule(model.base_model, family.tower), family.towers[kind]

@@ -1,0 +1,103 @@
+"""A direct call of an attached model: scoring, loss, hand-written decode loops."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokenprune.chunk import cached, chunk_of
+from tokenprune.family import Family, Model
+from tokenprune.pipeline import Pipeline
+from tokenprune.pre_llm import Short, contained, shorten
+from tokenprune.receipt import Receipt
+from tokenprune.turn import Turn, remember, turn_of
+
+Forward = Callable[..., Any]
+
+
+def pruned_forward(
+    family: Family, model: Model, pipeline: Pipeline, forward: Forward, call: dict[str, Any]
+) -> tuple[Any, Receipt]:
+    """Run ``forward`` on the shortened call; its logits come back at the columns of the given one."""
+    short = shorten(family, model, pipeline, call, chunk_of(family, model, call, generating=False))
+    arguments = {name: value for name, value in call.items() if name not in consumed(model, call)}
+    arguments |= short_arguments(short, call)
+    back = None if short.columns.identity else _Back.of(short, call)
+    if back is not None and back.some:
+        arguments["logits_to_keep"] = back.have
+    output = forward(**{**arguments, "return_dict": True})
+    if back is not None:
+        output["logits"] = short.columns.scatter(output.logits, back.wanted, back.have)
+    if output.get("past_key_values") is not None and bool(short.turn.dropped):
+        remember(output.past_key_values, short.turn)
+    return (output if _wants_dict(model, call) else output.to_tuple()), short.receipt
+
+
+def short_arguments(short: Short, call: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that replace those of the full call, features in the model's own container."""
+    arguments = dict(short.call)
+    arguments["mm_encoder_outputs"] = {
+        name: contained(output, short.container) for name, output in arguments["mm_encoder_outputs"].items()
+    }
+    if short.columns.identity and call.get("attention_mask") is None:
+        del arguments["attention_mask"]  # nothing was dropped, so the model may do without as it would have
+    return arguments
+
+
+def continued_forward(forward: Forward, call: dict[str, Any]) -> Any:
+    """Decode after a pruned prompt: the mask and the positions are mapped onto what the cache holds."""
+    cache = call["past_key_values"]
+    turn = turn_of(cache)
+    assert turn is not None
+    given = call["input_ids"] if call.get("input_ids") is not None else call["inputs_embeds"]
+    new = given.shape[1]
+    mask = turn.short_mask(call.get("attention_mask"), cache, new)
+    positions = turn.positions(mask, new)
+    if call.get("position_ids") is not None:
+        positions = call["position_ids"] - turn.shift[..., None]
+    return forward(**{**call, "attention_mask": mask, "position_ids": positions})
+
+
+def continues(call: Mapping[str, Any]) -> Turn | None:
+    """The pruned prompt that a call goes on from."""
+    return turn_of(call["past_key_values"]) if cached(call) else None
+
+
+def consumed(model: Model, call: Mapping[str, Any]) -> set[str]:
+    """Arguments that only the vision encoder reads; it has run."""
+    return {name for name in inspect.signature(model.base_model.get_image_features).parameters if name in call}
+
+
+@dataclass(frozen=True)
+class _Back:
+    """How logits come back to the columns of the full call.
+
+    Args:
+        wanted: [W] int64, the full columns whose logits are asked for.
+        have: [K] int64 ascending, the short columns whose logits are computed.
+        some: whether that is not all of them.
+    """
+
+    wanted: Tensor
+    have: Tensor
+    some: bool
+
+    @classmethod
+    def of(cls, short: Short, call: Mapping[str, Any]) -> _Back:
+        """Read ``logits_to_keep`` off the full call: a number of last columns, columns, or 0 for all."""
+        keep: int | Tensor = call.get("logits_to_keep", 0)
+        full = torch.arange(call["input_ids"].shape[1], device=call["input_ids"].device)
+        if isinstance(keep, int) and not keep:
+            return cls(full, torch.arange(short.columns.source.shape[1], device=full.device), some=False)
+        wanted = full[keep] if isinstance(keep, Tensor) else full[-keep:]
+        return cls(wanted, short.columns.short(wanted), some=True)
+
+
+def _wants_dict(model: Model, call: Mapping[str, Any]) -> bool:
+    wish = call.get("return_dict")
+    return bool(model.config.return_dict if wish is None else wish)

@@ -1,0 +1,132 @@
+"""``generate`` of an attached model: a short prompt goes in, the given prompt comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy, deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokenprune.callbacks import Prompt, show_prompt
+from tokenprune.chunk import chunk_of
+from tokenprune.errors import UnsupportedMode
+from tokenprune.family import Family, Model
+from tokenprune.forwarding import consumed
+from tokenprune.pipeline import Pipeline
+from tokenprune.pre_llm import Short, contained, shorten
+from tokenprune.receipt import Receipt
+from tokenprune.turn import Turn, remember, turn_of
+
+Generate = Callable[..., Any]
+
+
+def pruned_generate(
+    family: Family, model: Model, pipeline: Pipeline, generate: Generate, call: dict[str, Any], *, images: bool
+) -> tuple[Any, Receipt | None]:
+    """Run ``generate`` on the shortened prompt, or on what follows a pruned one in the cache.
+
+    Args:
+        family: the model's family.
+        model: the model.
+        pipeline: what chooses.
+        generate: the model's own method.
+        call: its keyword arguments.
+        images: whether they bring images; else they go on from a pruned prompt.
+    """
+    _refuse(call)
+    chunk = chunk_of(family, model, call, generating=True)
+    arguments = {name: value for name, value in call.items() if name not in ("inputs", *consumed(model, call))}
+    short: Short | None = None
+    if images:
+        short = shorten(family, model, pipeline, call, chunk)
+        arguments |= short.call
+        turn = short.turn
+    else:
+        assert chunk.prefix is not None
+        mask = torch.cat([chunk.prefix, chunk.mask.to(chunk.prefix.dtype)], 1)
+        arguments |= {"input_ids": chunk.ids, "attention_mask": mask, "position_ids": chunk.positions}
+        for name in family.per_token:
+            arguments.pop(name, None)  # nothing visual follows, and the model's default says so
+        found = turn_of(call["past_key_values"])
+        assert found is not None
+        turn = found
+    prompt = Prompt(call["input_ids"], arguments["input_ids"])
+    _lengths(model, arguments, prompt.full.shape[1] - prompt.short.shape[1])
+    show_prompt(arguments, prompt)
+    with _prefilling(model, short.container if short else "list"):
+        output = generate(**arguments)
+    return _restored(output, prompt, turn), short.receipt if short else None
+
+
+def _refuse(call: Mapping[str, Any]) -> None:
+    """Modes that would go wrong."""
+    config = call.get("generation_config")
+    paged = "paged" in (call.get("cache_implementation"), getattr(config, "cache_implementation", None))
+    if paged:
+        raise UnsupportedMode(
+            "cache_implementation='paged' takes lists of token ids and drops the images; use 'dynamic' or 'static'"
+        )
+
+
+def _lengths(model: Model, arguments: dict[str, Any], shorter: int) -> None:
+    """Absolute lengths keep their meaning: they count the given prompt."""
+    config = arguments.get("generation_config")
+
+    def setting(name: str) -> Any:
+        for value in (arguments.get(name), getattr(config, name, None), getattr(model.generation_config, name, None)):
+            if value is not None:
+                return value
+        return None
+
+    for name, relative in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
+        value = setting(name)
+        if not shorter or value is None or setting(relative) is not None:
+            continue
+        value = max(value - shorter, 0)
+        if config is None or name in arguments:
+            arguments[name] = value
+        else:
+            config = deepcopy(config)
+            setattr(config, name, value)
+            arguments["generation_config"] = config
+
+
+@contextmanager
+def _prefilling(model: Model, container: str) -> Iterator[None]:
+    """Mend the inputs of the prefill on their way from ``generate`` to ``forward``; a decode step passes untouched."""
+    state = model.__dict__
+    before = state.get("prepare_inputs_for_generation")
+    prepare = model.prepare_inputs_for_generation
+
+    def mended(*args: Any, **kwargs: Any) -> Any:
+        inputs = prepare(*args, **kwargs)
+        if inputs.get("mm_encoder_outputs"):
+            outputs = inputs["mm_encoder_outputs"].items()
+            inputs["mm_encoder_outputs"] = {name: contained(output, container) for name, output in outputs}
+        if inputs.get("attention_mask") is None and inputs.get("past_key_values") is None:
+            # Without mask and cache, gaps between position ids would be read as borders of packed sequences.
+            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        return inputs
+
+    state["prepare_inputs_for_generation"] = mended
+    try:
+        yield
+    finally:
+        if before is None:
+            del state["prepare_inputs_for_generation"]
+        else:
+            state["prepare_inputs_for_generation"] = before
+
+
+def _restored(output: Any, prompt: Prompt, turn: Turn) -> Any:
+    """The output with the given prompt in front, its cache remembering what was dropped."""
+    if isinstance(output, Tensor):
+        return prompt.restore(output)
+    output = copy(output)
+    output["sequences"] = prompt.restore(output.sequences)
+    if output.get("past_key_values") is not None and turn.dropped:
+        remember(output.past_key_values, turn)
+    return output

@@ -1,0 +1,60 @@
+"""Shorter inputs without touching the model: encode, choose, and hand back a prompt like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from tokenprune.chunk import chunk_of, has_pixels
+from tokenprune.errors import UnsupportedMode
+from tokenprune.family import Model, family_of
+from tokenprune.forwarding import consumed, short_arguments
+from tokenprune.pipeline import Source, load
+from tokenprune.pre_llm import shorten
+from tokenprune.receipt import Receipt
+from tokenprune.seams import check_seams, unwrapped
+
+
+class PrunedInputs(dict[str, Any]):
+    """Shorter inputs for ``model(**inputs)`` and ``model.generate(**inputs)``; ``receipt`` says what was kept."""
+
+    receipt: Receipt
+
+
+def prune_inputs(
+    model: Model, inputs: Mapping[str, Any], pipeline: Source = "vispruner", **changes: Any
+) -> PrunedInputs:
+    """Encode the images of a processor's output and give inputs that are shorter; the model is not touched.
+
+    Args:
+        model: a Hugging Face vision-language model.
+        inputs: what its processor returns.
+        pipeline: as in `load`.
+        **changes: keys of the pipeline to replace.
+
+    Returns:
+        A prompt like any other: positions are numbered anew. Without images, the inputs as they are.
+
+    Raises:
+        UnsupportedMode: the pipeline keeps positions, which needs `attach`.
+        UnknownFamily, MissingCue, AttachError: as in `attach`.
+    """
+    chosen, inner = load(pipeline, **changes), unwrapped(model)
+    family = family_of(inner)
+    if (chosen.positions or family.positions) == "keep":
+        raise UnsupportedMode(
+            "positions='keep' cannot be written into inputs, because the model numbers what it decodes by itself; "
+            "use attach, or positions='renumber'"
+        )
+    if not has_pixels(family, inputs):
+        return PrunedInputs(inputs)
+    check_seams(inner)
+    with torch.no_grad():
+        short = shorten(family, inner, chosen, inputs, chunk_of(family, inner, inputs, generating=False))
+    gone = consumed(inner, inputs) | {"position_ids"}
+    arguments = short_arguments(short, inputs)
+    result = PrunedInputs({name: value for name, value in {**inputs, **arguments}.items() if name not in gone})
+    result.receipt = short.receipt
+    return result

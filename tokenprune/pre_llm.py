@@ -1,0 +1,181 @@
+"""Shorter inputs before the language model: encode once, choose, and drop the same slots from every per-token tensor.
+
+Feature row i of the encoder's output fills the i-th placeholder over (batch, slot). So a prompt without some
+placeholders, together with features without the same rows, is just a shorter prompt: caches, masks, beams and chunked
+prefill need nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokenprune.chunk import Chunk
+from tokenprune.encode import Encoded, encode
+from tokenprune.family import Family, Model
+from tokenprune.pipeline import Pipeline
+from tokenprune.prompt import Columns
+from tokenprune.receipt import Receipt, images_of
+from tokenprune.tokens import Selection
+from tokenprune.turn import Turn
+
+_IGNORED = -100  # what cross entropy skips
+
+
+@dataclass(frozen=True)
+class Short:
+    """A shortened call.
+
+    Args:
+        call: keyword arguments of the chunk, with ``mm_encoder_outputs`` as one tensor for each prompt.
+        container: how the model's own code hands features on: ``list`` or ``tensor``.
+        columns: where the chunk's columns went.
+        turn: what the cache has to remember.
+        receipt: what was kept.
+    """
+
+    call: dict[str, Any]
+    container: str
+    columns: Columns
+    turn: Turn
+    receipt: Receipt
+
+
+def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str, Any], chunk: Chunk) -> Short:
+    """Encode the images of ``call`` and drop the tokens that the pipeline does not choose.
+
+    Args:
+        family: the model's family.
+        model: the model.
+        pipeline: what chooses.
+        call: keyword arguments of ``generate`` or ``forward``.
+        chunk: the columns they add.
+    """
+    clock: dict[str, float] = {}
+    placeholder = chunk.ids == getattr(model.config, family.placeholder)
+    room = placeholder.sum(-1).tolist()
+    with _timed(clock, "encode"):
+        encoded = encode(family, model, call, pipeline, room)
+    with _timed(clock, "select"), torch.no_grad():
+        selection = pipeline.select(encoded.tokens)
+    with _timed(clock, "cut"):
+        rows = _rows(encoded, selection, pipeline)
+        stays = torch.ones_like(placeholder).masked_scatter_(placeholder, rows.to(placeholder.device))
+        columns = Columns.of(stays, chunk.mask.bool())
+        short, turn = _cut(family, pipeline, call, chunk, columns, stays)
+        pad = _pad_id(model)
+        short["input_ids"] = columns.gather(chunk.ids, pad)
+        output = _features(encoded, rows, room)
+        short["mm_encoder_outputs"] = {} if output is None else {"image": output}
+    container = "tensor" if isinstance(encoded.output.pooler_output, Tensor) else "list"
+    receipt = _receipt(family, model, pipeline, encoded, selection, turn, rows, clock)
+    return Short(short, container, columns, turn, receipt)
+
+
+@contextmanager
+def _timed(clock: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    clock[name] = 1e3 * (time.perf_counter() - start)
+
+
+def _rows(encoded: Encoded, selection: Selection, pipeline: Pipeline) -> Tensor:
+    """[R] bool: which feature rows stay. Separators do, unless the pipeline drops them."""
+    token = encoded.index >= 0
+    return torch.where(token, selection.mask.flatten()[encoded.index.clamp(min=0)], pipeline.separators != "drop")
+
+
+def _cut(
+    family: Family, pipeline: Pipeline, call: Mapping[str, Any], chunk: Chunk, columns: Columns, stays: Tensor
+) -> tuple[dict[str, Any], Turn]:
+    """Every per-token tensor of the call without the dropped columns, and what the cache has to remember of it."""
+    policy = pipeline.positions or family.positions
+    dropped = ~stays & chunk.mask.bool()
+    short: dict[str, Any] = {
+        name: columns.gather(call[name][..., -chunk.ids.shape[1] :], 0)
+        for name in family.per_token
+        if isinstance(call.get(name), Tensor)
+    }
+    if isinstance(call.get("labels"), Tensor):
+        short["labels"] = columns.gather(call["labels"], _IGNORED)
+    short["position_ids"] = columns.positions(chunk.positions, policy, dropped)
+    mask = columns.gather(chunk.mask, 0)
+    if chunk.prefix is not None:
+        mask = torch.cat([chunk.prefix.to(mask.dtype), mask], 1)
+    short["attention_mask"] = mask
+    shift = dropped.sum(-1) * (policy == "renumber")
+    following = chunk.positions[..., -1] + 1 - shift
+    before = 0 if chunk.shift is None else chunk.shift
+    real = stays & chunk.mask.bool()
+    everything = real if chunk.stays is None else torch.cat([chunk.stays, real], 1)
+    return short, Turn(everything, mask, following, before + shift)
+
+
+def _pad_id(model: Model) -> int:
+    """What fills the gaps of a short prompt; it is masked, so any id does."""
+    pad = getattr(model, "generation_config", None) and model.generation_config.pad_token_id
+    return int(pad if isinstance(pad, int) else pad[0]) if pad else 0
+
+
+def _features(encoded: Encoded, rows: Tensor, room: list[int]) -> Any:
+    """The encoder's output with one tensor for each prompt that keeps any: so beams repeat what belongs together."""
+    if bool(rows.all()):
+        return encoded.output
+    spans = [(start, stop) for start, stop in _spans(room) if bool(rows[start:stop].any())]
+    if not spans:
+        return None
+    output = copy(encoded.output)
+    output["pooler_output"] = [encoded.rows[start:stop][rows[start:stop]] for start, stop in spans]
+    for unread in ("last_hidden_state", "hidden_states", "attentions"):
+        if getattr(output, unread, None) is not None:
+            output[unread] = None  # nobody reads them again, and assisted decoding copies them
+    return output
+
+
+def _spans(room: list[int]) -> Iterator[tuple[int, int]]:
+    start = 0
+    for count in room:
+        yield start, start + count
+        start += count
+
+
+def contained(output: Any, container: str) -> Any:
+    """The features in the container that the model's forward was written for."""
+    features = output.pooler_output
+    if container == "list" or isinstance(features, Tensor):
+        return output
+    output = copy(output)
+    output["pooler_output"] = torch.cat(list(features))[None]  # [1, R, C]
+    return output
+
+
+def _receipt(
+    family: Family,
+    model: Model,
+    pipeline: Pipeline,
+    encoded: Encoded,
+    selection: Selection,
+    turn: Turn,
+    rows: Tensor,
+    clock: Mapping[str, float],
+) -> Receipt:
+    return Receipt(
+        pipeline=pipeline.name,
+        model=type(model).__name__,
+        slots=[row.nonzero()[:, 0] for row in turn.stays.cpu()],
+        length=turn.stays.shape[1],
+        images=images_of(encoded.tokens, selection),
+        budget=f"{pipeline.budget}" + (" per image" if pipeline.budget.unit == "image" else ""),
+        source=tuple(encoded.names[name] for name in encoded.tokens.cues_read),
+        space=pipeline.stages[0].space,
+        positions=pipeline.positions or family.positions,
+        separators=int((rows & (encoded.index < 0)).sum()),
+        milliseconds=dict(clock),
+    )

@@ -1,0 +1,163 @@
+"""The record of what was kept, why, and what it saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from tokenprune.tokens import Selection, VisualTokens
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class ImageReceipt:
+    """What was kept of one image or video.
+
+    Args:
+        sample: the prompt it belongs to.
+        before: visual tokens it had.
+        after: visual tokens that stay.
+        kept: int64, indices among its own tokens, ascending.
+        important: those of ``kept`` that were chosen by score.
+        diverse: those of ``kept`` that were chosen to differ from the rest.
+        rows: tokens kept of each crop or frame.
+        grid: (h, w) of its tokens when they are one full rectangle.
+    """
+
+    sample: int
+    before: int
+    after: int
+    kept: Tensor
+    important: Tensor
+    diverse: Tensor
+    rows: tuple[int, ...]
+    grid: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What the last forward kept, of every prompt of its batch.
+
+    Args:
+        pipeline: name of the pipeline.
+        model: class of the model.
+        slots: for each prompt the columns of the given, padded, unpruned ``input_ids`` that survived, ascending int64.
+        length: columns of the given ``input_ids``.
+        images: one entry an image or video, in prompt order.
+        budget: what was asked, as text, with its unit.
+        source: the cues that were read, such as ``cls_attention@22``.
+        space: where similarity was measured.
+        positions: ``keep`` or ``renumber``.
+        separators: rows that are no tokens and stayed.
+        milliseconds: host time of each part.
+    """
+
+    pipeline: str
+    model: str
+    slots: list[Tensor]
+    length: int
+    images: list[ImageReceipt]
+    budget: str
+    source: tuple[str, ...]
+    space: str
+    positions: str
+    separators: int
+    milliseconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def before(self) -> int:
+        """Visual tokens of all images."""
+        return sum(image.before for image in self.images)
+
+    @property
+    def after(self) -> int:
+        """Visual tokens that stay."""
+        return sum(image.after for image in self.images)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and texts; fit for JSON."""
+        return _plain(asdict(self))  # type: ignore[no-any-return]
+
+    def overlay(self, image: Image, index: int = 0, box: tuple[float, float, float, float] | None = None) -> Image:
+        """The picture with the tokens that stay in colour and the dropped ones dimmed.
+
+        Args:
+            image: the picture that was asked about.
+            index: which of the images of the receipt it is.
+            box: (left, top, right, bottom), the part of it that the model saw. None: the largest centred square.
+
+        Raises:
+            ValueError: the tokens have no rectangle to draw.
+        """
+        from tokenprune.picture import clip_box, overlay
+
+        one = self.images[index]
+        if one.grid is None:
+            raise ValueError(f"image {index} has no grid of tokens to draw; its model resamples or crops them")
+        masks = [_grid_mask(indices, one) for indices in (one.kept, one.important)]
+        title = f"{self.pipeline}  {one.after}/{one.before}"
+        return overlay(image, masks[0], important=masks[1], title=title, box=box or clip_box(image.size))
+
+    def __str__(self) -> str:
+        share = 100 * self.after / self.before if self.before else 100.0
+        kept, images = sum(len(slots) for slots in self.slots), len(self.images)
+        extra = f", + {self.separators} separators" if self.separators else ""
+        lines = [
+            f"{self.pipeline} on {self.model}: {self.after} of {self.before} tokens ({share:.1f} %){extra}; "
+            f"{images} image{'s' * (images != 1)}, {kept} slots of {len(self.slots)} x {self.length}",
+            f"asked {self.budget}; scored by {', '.join(self.source) or 'nothing'}; similarity in {self.space} space; "
+            f"positions: {self.positions}",
+        ]
+        for number, image in enumerate(self.images):
+            rows = f", rows {' '.join(map(str, image.rows))}" if len(image.rows) > 1 else ""
+            lines.append(
+                f"  image {number} (prompt {image.sample}): {image.after} of {image.before}, "
+                f"{len(image.important)} important, {len(image.diverse)} diverse{rows}"
+            )
+        lines.append("host time: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in self.milliseconds.items()))
+        return "\n".join(lines)
+
+
+def _grid_mask(indices: Tensor, image: ImageReceipt) -> Tensor:
+    mask = torch.zeros(image.before, dtype=torch.bool)
+    mask[indices] = True
+    return mask.view(image.grid or (1, -1))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def images_of(tokens: VisualTokens, selection: Selection) -> list[ImageReceipt]:
+    """One entry for each group of rows, in order; reads the selection back from the device."""
+    important, diverse = selection.important.cpu(), selection.diverse.cpu()
+    valid = torch.ones(tokens.shape, dtype=torch.bool) if tokens.valid is None else tokens.valid.cpu()
+    grid = tokens.grid
+    found = []
+    for group in sorted(set(tokens.group.tolist())):
+        rows = tokens.group == group
+        there = valid[rows].flatten()
+        first, second = important[rows].flatten()[there], diverse[rows].flatten()[there]
+        found.append(
+            ImageReceipt(
+                sample=int(tokens.sample[rows][0]),
+                before=int(there.sum()),
+                after=int((first | second).sum()),
+                kept=(first | second).nonzero()[:, 0],
+                important=first.nonzero()[:, 0],
+                diverse=second.nonzero()[:, 0],
+                rows=tuple((important | diverse)[rows].sum(-1).tolist()),
+                grid=grid if int(rows.sum()) == 1 else None,
+            )
+        )
+    return found
