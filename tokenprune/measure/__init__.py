@@ -1,0 +1,1 @@
+"""Measuring truthfully: FLOPs, time and memory."""
