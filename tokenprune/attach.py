@@ -6,7 +6,7 @@ import functools
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NoReturn
 
 import torch
@@ -21,6 +21,7 @@ from tokenprune.errors import (
     UnsupportedMode,
 )
 from tokenprune.family import Family, Model, family_of
+from tokenprune.flash import positions_hidden
 from tokenprune.forwarding import continued_forward, continues, pruned_forward
 from tokenprune.generating import pruned_generate
 from tokenprune.pipeline import Pipeline, Source, load
@@ -114,6 +115,9 @@ class Attachment:
             finally:
                 self._local.inside = False
 
+    def _hidden(self) -> AbstractContextManager[None]:
+        return positions_hidden(self.family, self.model, self.pipeline.positions or self.family.positions)
+
     def _on_generate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if getattr(self._local, "inside", False):
             return self._generate(*args, **kwargs)
@@ -121,7 +125,7 @@ class Attachment:
         if call.get("input_ids") is None and call.get("inputs") is not None:
             call["input_ids"] = call["inputs"]
         images = self._has_work(call)
-        with self._inside(), torch.no_grad():
+        with self._inside(), torch.no_grad(), self._hidden():
             if not images and (call.get("input_ids") is None or not continues(call)):
                 return self._generate(*args, **kwargs)
             parts = (self.family, self.model, self.pipeline, self._generate, call)
@@ -138,7 +142,7 @@ class Attachment:
             return self._forward(*args, **kwargs)
         call = bound(self._forward, args, kwargs)
         work = self._has_work(call)
-        with self._inside():
+        with self._inside(), self._hidden():
             if work:
                 output, receipt = pruned_forward(self.family, self.model, self.pipeline, self._forward, call)
                 self._record(receipt)

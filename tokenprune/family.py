@@ -37,6 +37,7 @@ class Family:
         model_types: ``config.model_type`` of the models.
         towers: the vision encoders it is built with, by ``vision_config.model_type``.
         tower: path from the base model to the vision encoder.
+        language_model: path from the base model to the language model.
         projector: path from the base model to the projector, whose input is the encoder space.
         placeholder: attribute of the config that holds the placeholder's token id.
         pixels: keyword arguments of ``forward`` that carry images; any of them means there is something to prune.
@@ -53,6 +54,7 @@ class Family:
     towers: Mapping[str, Tower]
     tower: str = "vision_tower"
     projector: str = "multi_modal_projector"
+    language_model: str = "language_model"
     placeholder: str = "image_token_id"
     pixels: tuple[str, ...] = ("pixel_values",)
     per_token: tuple[str, ...] = ("token_type_ids", "mm_token_type_ids")

@@ -1,0 +1,113 @@
+"""Flash attention's real code path in transformers, with stand-in kernels that run anywhere."""
+
+import pytest
+import tokenprune
+import torch
+import transformers.integrations.flash_attention as integration
+import transformers.modeling_flash_attention_utils as flash
+from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+IMAGE = 60
+
+
+def _one(query, key, value, scale, causal):
+    """[S, H, D] of one sequence; the last query sees all keys."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    logits = torch.einsum("qhd,khd->hqk", query, key) * (scale or query.shape[-1] ** -0.5)
+    if causal:
+        hidden = torch.ones(logits.shape[1:], dtype=torch.bool).tril(len(key) - len(query)).logical_not()
+        logits = logits.masked_fill(hidden, -torch.inf)
+    return torch.einsum("hqk,khd->qhd", logits.softmax(-1).nan_to_num(0), value)
+
+
+def _dense(q, k, v, dropout_p=0.0, softmax_scale=None, causal=False, **_):
+    return torch.stack([_one(*row, softmax_scale, causal) for row in zip(q, k, v, strict=True)])
+
+
+def _varlen(q, k, v, cu_seqlens_q, cu_seqlens_k, softmax_scale=None, causal=False, **_):
+    queries, keys = cu_seqlens_q.tolist(), cu_seqlens_k.tolist()
+    parts = zip(queries[:-1], queries[1:], keys[:-1], keys[1:], strict=True)
+    return torch.cat([_one(q[a:b], k[c:d], v[c:d], softmax_scale, causal) for a, b, c, d in parts])
+
+
+@pytest.fixture
+def flashed(monkeypatch):
+    """Let a model use flash attention with the stand-ins."""
+    kernels = (_dense, _varlen, None, flash._pad_input, flash._unpad_input)
+    monkeypatch.setattr(flash, "_lazy_imports", lambda *_, **__: kernels)
+    for name in ("_loaded_implementation", "_process_flash_kwargs_fn", "_flash_fn", "_flash_varlen_fn"):
+        monkeypatch.setattr(flash, name, None)  # loaded anew with the stand-ins, and forgotten afterwards
+    monkeypatch.setattr(integration, "_use_top_left_mask", False)
+
+    def use(model):
+        for module in model.modules():
+            if hasattr(getattr(module, "config", None), "_attn_implementation_internal"):
+                module.config._attn_implementation_internal = "flash_attention_2"
+        return model
+
+    return use
+
+
+def _model():
+    torch.manual_seed(0)
+    vision = {"model_type": "clip_vision_model", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}
+    vision |= {"num_attention_heads": 4, "image_size": 24, "patch_size": 4}
+    text = {"model_type": "llama", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}
+    text |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512}
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE)
+    model = LlavaForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_(std=weight.shape[-1] ** -0.5)
+    model.generation_config.pad_token_id = 0
+    return model
+
+
+def _inputs():
+    ids = torch.tensor([[1, 5, 9, *[IMAGE] * 36, 7, 8, 11]])
+    pixels = torch.randn(1, 3, 24, 24, generator=torch.Generator().manual_seed(1))
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels}
+
+
+def _two_turns(model):
+    first = model.generate(**_inputs(), max_new_tokens=4, return_dict_in_generate=True)
+    ids = torch.cat([first.sequences, torch.tensor([[12, 13, 14, 15]])], 1)
+    return model.generate(input_ids=ids, past_key_values=first.past_key_values, max_new_tokens=4)
+
+
+MODES = {
+    "plain": lambda model: model.generate(**_inputs(), max_new_tokens=5),
+    "no cache": lambda model: model.generate(**_inputs(), max_new_tokens=5, use_cache=False),
+    "chunked": lambda model: model.generate(**_inputs(), max_new_tokens=5, prefill_chunk_size=5, disable_compile=True),
+    "two turns": _two_turns,
+    "forward": lambda model: model(**_inputs()).logits.nan_to_num(0).argmax(-1),
+}
+
+
+@pytest.mark.parametrize("positions", ["keep", "renumber"])
+@pytest.mark.parametrize("mode", MODES)
+def test_flash_attention_answers_as_sdpa(flashed, mode, positions):
+    model = _model()
+    with tokenprune.attach(model, "random", budget="25%", positions=positions):
+        want = MODES[mode](model)
+    with tokenprune.attach(flashed(model), "random", budget="25%", positions=positions):
+        got = MODES[mode](model)
+    assert torch.equal(got, want)
+
+
+def test_hidden_positions_come_back(flashed):
+    model = flashed(_model())
+    with tokenprune.attach(model, "random", budget="25%", positions="keep"):
+        MODES["chunked"](model)
+    assert not any(layer._forward_pre_hooks for layer in model.model.language_model.layers)
+
+
+def test_the_cue_is_read_beside_flash_attention(flashed):
+    model, inputs = _model(), _inputs()
+    kept = []
+    for current in (model, flashed(model)):
+        with tokenprune.attach(current, "fastervlm", budget=9) as pruned, torch.no_grad():
+            current(**inputs)
+        kept.append(pruned.receipt.images[0].kept)
+    assert torch.equal(*kept)
