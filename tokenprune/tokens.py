@@ -111,11 +111,11 @@ class VisualTokens:
 
     @property
     def unit(self) -> Tensor:
-        """[B, N, C] float32, features with norm one. A zero vector stays zero: it is similar to nothing."""
+        """[B, N, C] float32, features with norm one. One that is zero, or not finite, is zero: similar to nothing."""
         if "unit" not in self._memo:
             x = self.features.float()
-            norm = x.norm(dim=-1, keepdim=True)
-            self._memo["unit"] = x / norm.masked_fill(norm == 0, 1)
+            unit = x / x.norm(dim=-1, keepdim=True)
+            self._memo["unit"] = unit.nan_to_num_(0, 0, 0)  # what has no direction: 0 / 0, inf / inf, NaN
         return self._memo["unit"]  # type: ignore[no-any-return]
 
     def cue(self, name: str) -> Tensor:
