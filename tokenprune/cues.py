@@ -10,7 +10,6 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -136,16 +135,13 @@ class _Name(str):
         return hash(_OURS)
 
 
-@cache
 def _register() -> None:
-    """Once: a new function under our name would make every compiled tower compile again."""
     from transformers.modeling_utils import AttentionInterface
 
-    # A compiled tower breaks its graph at the tap.
-    AttentionInterface.register(_OURS, torch.compiler.disable(_tokenprune_tap))  # type: ignore[no-untyped-call]
+    AttentionInterface.register(_OURS, _dispatch)
 
 
-def _tokenprune_tap(module: nn.Module, *inputs: Any, **options: Any) -> Any:
+def _dispatch(module: nn.Module, *inputs: Any, **options: Any) -> Any:
     return vars(module)[_MARK].run(*inputs, **options)
 
 

@@ -149,16 +149,18 @@ class TestTheModelNeverNotices:
         with tap(part, cls_row()):
             pass
 
-    def test_a_compiled_tower_gives_the_same(self, build, attention, pixels):
-        tower = build()
-        want = encode(tower, pixels)
+    def test_a_compiled_layer_gives_the_same_in_one_graph(self, build, attention, pixels):
+        tower, compiled = build(), build()
         torch.compiler.reset()
-        compiled = torch.compile(tower, backend="eager")
-        for _ in range(2):
-            with tap(attention(tower), cls_row()) as found:
-                assert torch.equal(encode(compiled, pixels), want)
-            close(found.value, eager_weights(tower, pixel_values=pixels)[:, :, 0])
-            assert torch.equal(encode(compiled, pixels), want)
+        compiled.encoder.layers[1].compile(backend="eager", fullgraph=True)
+        for inputs in (pixels, pixels + 1):
+            want, weights = encode(tower, inputs), eager_weights(tower, pixel_values=inputs)
+            for reduce, value in ((cls_row(), weights[:, :, 0]), (cls_row(-1), weights[:, :, -1])):
+                with tap(attention(compiled), reduce) as found:
+                    assert torch.equal(encode(compiled, inputs), want)
+                assert len(found.values) == 1
+                close(found.value, value)
+                assert torch.equal(encode(compiled, inputs), want)
 
 
 class TestThreads:
