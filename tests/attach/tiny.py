@@ -31,7 +31,7 @@ TEXT = {
     "vocab_size": VOCABULARY,
     "hidden_size": 48,
     "intermediate_size": 64,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 1024,
@@ -48,10 +48,11 @@ def _alive(model, seed):
     with torch.no_grad():
         for name, weight in model.named_parameters():
             noise = torch.randn(weight.shape, generator=generator)
-            if weight.ndim > 1:
-                weight.copy_(noise * weight.shape[-1] ** -0.5 * (2 if "q_proj" in name or "k_proj" in name else 1))
+            if weight.ndim > 1 or "embedding" in name:
+                weight.copy_(noise * weight.shape[-1] ** -0.5)
             else:
                 weight.add_(noise * 0.05)
+        model.lm_head.weight[[PAD, IMAGE]] = 0  # the mean of all logits, so never the largest
     model.generation_config.pad_token_id = PAD
     model.generation_config.eos_token_id = None
     model.generation_config.do_sample = False
@@ -122,7 +123,7 @@ def padded(rows, side):
     fill = [[PAD] * (length - len(row)) for row in rows]
     ones = [[1] * len(row) for row in rows]
     both = [(more + row if side == "left" else row + more) for more, row in zip(fill, rows, strict=True)]
-    mask = [([0] * len(more) + one if side == "left" else one + [0] * len(more)) for more, one in zip(fill, ones)]
+    mask = [([0] * len(more) + one if side == "left" else one + [0] * len(more)) for more, one in zip(fill, ones, strict=True)]
     return {"input_ids": torch.tensor(both), "attention_mask": torch.tensor(mask)}
 
 
