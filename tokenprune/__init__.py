@@ -7,7 +7,9 @@
 Names are loaded on first use, so that importing the package costs nothing.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,12 +20,12 @@ if TYPE_CHECKING:
     from tokenprune.family import Family as Family
     from tokenprune.inputs import prune_inputs as prune_inputs
     from tokenprune.pipeline import Pipeline as Pipeline
-    from tokenprune.pipeline import Stage as Stage
     from tokenprune.pipeline import load as load
     from tokenprune.receipt import Receipt as Receipt
     from tokenprune.registry import list_families as list_families
     from tokenprune.registry import list_pipelines as list_pipelines
     from tokenprune.registry import list_strategies as list_strategies
+    from tokenprune.stage import Stage as Stage
     from tokenprune.strategy import BudgetSplitter as BudgetSplitter
     from tokenprune.strategy import Diversifier as Diversifier
     from tokenprune.strategy import Scorer as Scorer
@@ -42,7 +44,7 @@ _HOME = {
     "Scorer": "strategy",
     "Selection": "tokens",
     "Split": "tokens",
-    "Stage": "pipeline",
+    "Stage": "stage",
     "TokenpruneError": "errors",
     "VisualTokens": "tokens",
     "attach": "attach",
@@ -60,9 +62,20 @@ def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'tokenprune' has no attribute {name!r}")
     value = getattr(import_module(f"tokenprune.{_HOME[name]}"), name)
-    globals()[name] = value  # `attach` is a module too: the function wins, whichever is asked for first
+    globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_HOME])
+
+
+class _Package(ModuleType):
+    """`attach` is a module too: the function wins, whichever is imported first."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _HOME or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
