@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PlainSerializer, PlainValidator, ValidationError
 from pydantic import WithJsonSchema as JsonSchema
+from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tokenprune.budget import Budget
@@ -52,7 +53,7 @@ class _ByName:
         )
 
     def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return _schema(core["metadata"]["kind"])
+        return _schema(core["metadata"]["kind"], handler)
 
 
 def _build(kind: type[Strategy], value: object) -> Strategy:
@@ -78,25 +79,26 @@ def _refusal(message: str) -> PydanticCustomError:
 
 
 def _dump(value: Strategy) -> Any:
-    settings = value.model_dump(exclude_defaults=True)
+    settings = value.model_dump(mode="json", exclude_defaults=True)
     return {"use": name_of(value), **settings} if settings else name_of(value)
 
 
-def _schema(kind: type[Strategy]) -> dict[str, Any]:
+def _schema(kind: type[Strategy], handler: GetJsonSchemaHandler) -> dict[str, Any]:
     """Every strategy that is installed, with its settings; broken plug-ins are left out."""
-    classes = {}
+    options = {}
     for name in catalog(kind.group):
         try:
-            classes[name] = strategy_class(kind, name)
-        except PluginError:
+            options[name] = _option(name, strategy_class(kind, name), handler)
+        except (PluginError, PydanticInvalidForJsonSchema):
             continue
-    return {"anyOf": [{"type": "string", "enum": list(classes)}, *(_one(*item) for item in classes.items())]}
+    return {"anyOf": [{"type": "string", "enum": list(options)}, *options.values()]}
 
 
-def _one(name: str, cls: type[Strategy]) -> dict[str, Any]:
-    schema = cls.model_json_schema()
-    schema["properties"] = {"use": {"const": name}, **schema.get("properties", {})}
-    return schema | {"required": ["use", *schema.get("required", [])]}
+def _option(name: str, cls: type[Strategy], handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    """Asked of the handler, so that what the settings refer to lands among the definitions of the whole schema."""
+    schema = handler.resolve_ref_schema(handler(cls.__pydantic_core_schema__))
+    properties = {"use": {"const": name}, **schema.get("properties", {})}
+    return schema | {"properties": properties, "required": ["use", *schema.get("required", [])]}
 
 
 if TYPE_CHECKING:
@@ -104,6 +106,7 @@ if TYPE_CHECKING:
 else:
     Named = Annotated[S, _ByName()]
 
+_BUDGET = r"^\s*\+?([0-9]+\.?[0-9]*|\.[0-9]+)\s*%?(\s*per\s+(image|row|prompt))?\s*$"
 BudgetField = Annotated[
     Budget,
     PlainValidator(lambda value: Budget.parse(value)),
@@ -113,7 +116,10 @@ BudgetField = Annotated[
             "anyOf": [
                 {"type": "integer", "minimum": 1},
                 {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-                {"type": "string", "pattern": r"^\s*[0-9.]+\s*%?(\s*per\s+(image|row|prompt))?\s*$"},
+                {
+                    "type": "string",
+                    "pattern": _BUDGET,
+                },
             ]
         }
     ),
@@ -134,5 +140,7 @@ def explain(problem: ValidationError, keys: Iterable[str]) -> str:
             message = f"unknown key{suggest(str(error['loc'][-1]), known) or '; there is: ' + ', '.join(known)}"
         elif error["type"] == "missing":
             message = "is missing"
+        elif error["type"] not in ("tokenprune", "value_error"):  # these say what they got
+            message += f"; got {error['input']!r}"
         lines.append(f"  {where}: {message}")
     return "\n".join(lines)

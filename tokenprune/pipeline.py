@@ -11,60 +11,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema
 
-from tokenprune.budget import Budget
-from tokenprune.errors import PipelineError
-from tokenprune.named import BudgetField, Named, explain
-from tokenprune.pool import Pool
+from tokenprune.errors import BrokenPlugin, PipelineError
+from tokenprune.named import BudgetField, explain, name_of
 from tokenprune.registry import find
-from tokenprune.strategy import BudgetSplitter, Diversifier, Scorer
-from tokenprune.tokens import Selection, Split, VisualTokens, top
+from tokenprune.stage import Stage
+from tokenprune.tokens import Selection, VisualTokens
 
-Space = Literal["encoder", "projected"]
 Positions = Literal["keep", "renumber"]
-
-
-class Stage(BaseModel):
-    """One choice: score, keep the important ones, fill up with diverse ones.
-
-    Args:
-        scorer: importance of each token. None: all alike.
-        splitter: how the budget is divided over rows and between important and diverse.
-        diversifier: who chooses the diverse ones. None: the whole budget is important.
-        space: where similarity is measured: the vision encoder's output, or the projector's.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    scorer: Named[Scorer] | None = None
-    splitter: Named[BudgetSplitter]
-    diversifier: Named[Diversifier] | None = None
-    space: Space = "encoder"
-    site: Literal["pre_llm"] = "pre_llm"
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """Cues the parts need."""
-        parts = (self.scorer, self.splitter, self.diversifier)
-        return frozenset[str]().union(*(part.reads for part in parts if part is not None))
-
-    def select(self, tokens: VisualTokens, budget: Budget) -> Selection:
-        """Choose the tokens that stay; exact in every unit of the budget."""
-        units = [rows for rows, _ in budget.units(tokens)]
-        if self.splitter.pools and any(len(rows) > 1 for rows in units):
-            pool = Pool.of(tokens, units)
-            return pool.spread(self._select(pool.tokens(tokens, units), budget))
-        return self._select(tokens, budget)
-
-    def _select(self, tokens: VisualTokens, budget: Budget) -> Selection:
-        scores = tokens.features.new_zeros(tokens.shape).float()
-        if self.scorer is not None:
-            scores = self.scorer.score(tokens).float()
-        split = self.splitter.split(tokens, scores, budget)
-        if self.diversifier is None or not split.diverse.any():
-            split = Split(split.total, split.diverse * 0)
-        important = top(scores, split.important, tokens.valid)  # [B, N]
-        if self.diversifier is None or not split.diverse.any():
-            return Selection(important, important & False)
-        return Selection(important, self.diversifier.choose(tokens, scores, important, split))
 
 
 class Pipeline(BaseModel):
@@ -96,9 +49,8 @@ class Pipeline(BaseModel):
             if keys:
                 raise ValueError(f"write either 'stages' or the keys of one stage ({', '.join(keys)}), not both")
             return data
-        return {key: value for key, value in data.items() if key not in keys} | {
-            "stages": ({key: data[key] for key in keys},)
-        }
+        rest = {key: value for key, value in data.items() if key not in keys}
+        return rest | {"stages": ({key: data[key] for key in keys},)}
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -125,7 +77,9 @@ class Pipeline(BaseModel):
 
     def replace(self, **changes: Any) -> Pipeline:
         """A new, validated pipeline with some keys changed; the keys of its stage count as keys."""
-        return _validated(self._plain() | changes, f"{self.name!r} with {', '.join(changes) or 'no change'}")
+        stage = {} if "stages" in changes else dict(self.stages[0])
+        kept = {key: value for key, value in [*self, *stage.items()] if key != "stages"}
+        return _validated(kept | changes, f"{self.name!r} with {', '.join(changes) or 'no change'}")
 
     def _plain(self) -> dict[str, Any]:
         """As a mapping in shorthand, defaults left out."""
@@ -135,7 +89,13 @@ class Pipeline(BaseModel):
         return {"name": data.pop("name"), **stage, **data, "budget": budget}
 
     def to_yaml(self) -> str:
-        """The pipeline as a YAML file that `load` reads back as the same pipeline."""
+        """The pipeline as a YAML file that `load` reads back as the same pipeline.
+
+        Raises:
+            PluginError: a part is registered under no name.
+        """
+        for part in self.stages[0].parts:
+            name_of(part)  # asked here, because pydantic would wrap the error
         return yaml.safe_dump(self._plain(), sort_keys=False, allow_unicode=True)
 
 
@@ -152,17 +112,21 @@ def load(source: Source, **changes: Any) -> Pipeline:
     Raises:
         PipelineError: it does not validate; the message names the key, the rule and the nearest legal name.
         UnknownName: no pipeline is registered under that name.
+        PluginError: two distributions claim it, or the package that holds it is broken.
     """
     if isinstance(source, Pipeline):
         return source.replace(**changes) if changes else source
     if isinstance(source, Mapping):
         return _validated({**source, **changes}, "the mapping")
-    if isinstance(source, Path) or source.endswith((".yaml", ".yml")):
-        path = Path(source)
-        if not path.is_file():
-            raise PipelineError(f"no pipeline file at {str(path)!r}")
-        return _from_text(path.read_text(encoding="utf-8"), str(path), changes)
-    return _from_text(yaml_of(source), source, changes)
+    if not isinstance(source, str | Path):
+        raise PipelineError(f"a pipeline is a name, a path to YAML, a mapping or a Pipeline; got {source!r}")
+    if isinstance(source, str) and not source.endswith((".yaml", ".yml")):
+        return _from_text(yaml_of(source), source, changes)
+    try:
+        text = Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as problem:
+        raise PipelineError(f"cannot read the pipeline file {str(source)!r}: {problem}") from problem
+    return _from_text(text, str(source), changes)
 
 
 def yaml_of(name: str) -> str:
@@ -170,19 +134,18 @@ def yaml_of(name: str) -> str:
     package = find("tokenprune.pipelines", name).value
     try:
         return files(package).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    except (ImportError, OSError) as problem:
-        raise PipelineError(f"the pipeline {name!r} is registered to {package!r}, where {problem}") from problem
+    except Exception as problem:  # a plug-in may raise anything at all
+        said = f"{type(problem).__name__}: {problem}"
+        raise BrokenPlugin(f"the pipeline {name!r} is registered to {package!r}, where {said}") from problem
 
 
 def _from_text(text: str, where: str, changes: Mapping[str, Any]) -> Pipeline:
     try:
         data = yaml.safe_load(text)
-    except yaml.YAMLError as problem:
+    except (yaml.YAMLError, ValueError) as problem:  # a ValueError: a date that does not exist
         raise PipelineError(f"{where} is not YAML: {problem}") from problem
     if not isinstance(data, dict):
-        raise PipelineError(
-            f"{where} holds a {type(data).__name__}; a pipeline is a mapping of name, scorer, splitter, ..."
-        )
+        raise PipelineError(f"{where} holds a {type(data).__name__}; a pipeline maps name, scorer, ... to values")
     return _validated({**data, **changes}, where)
 
 
