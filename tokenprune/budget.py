@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from numbers import Integral
 from typing import Literal
 
 from tokenprune.errors import BudgetError
 from tokenprune.tokens import VisualTokens
 
 Unit = Literal["image", "row", "prompt"]
-_TEXT = re.compile(r"\s*(?P<number>[+-]?\d*\.?\d+|[+-]?\d+\.)\s*(?P<percent>%?)(?:\s*per\s+(?P<unit>\w+))?\s*")
+_NUMBER = r"[+-]?(?:\d{1,400}\.?\d{0,400}|\.\d{1,400})"
+_TEXT = re.compile(rf"\s*(?P<number>{_NUMBER})\s*(?P<percent>%?)(?:\s*per\s+(?P<unit>\w+))?\s*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,9 @@ class Budget:
             return value
         if isinstance(value, str):
             return _from_text(value)
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, Integral | float):
             raise BudgetError(f"a budget is a number or a text such as 64, 0.25 or '11.1%'; got {value!r}")
-        return _from_int(value) if isinstance(value, int) else _from_float(value)
+        return _from_float(float(value)) if isinstance(value, float) else _from_int(int(value))
 
     def resolve(self, count: int) -> int:
         """Tokens kept of a unit that has ``count``: nearest, ties up, at least one of a share that is not zero."""
