@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
 
 from importlib_metadata import EntryPoint, entry_points
 
-from tokenprune.errors import BrokenPlugin, ConflictingNames, UnknownName
+from tokenprune.errors import BrokenPlugin, ConflictingNames, TokenpruneError, UnknownName
 
 GROUPS = tuple(f"tokenprune.{kind}" for kind in ("scorers", "splitters", "diversifiers", "pipelines", "families"))
 
@@ -91,3 +91,25 @@ def list_pipelines() -> list[str]:
 def list_families() -> list[str]:
     """Names of the model families that are installed."""
     return list(catalog("tokenprune.families"))
+
+
+def broken() -> dict[str, str]:
+    """Every plug-in that cannot be used, as ``"scorers:name"``, and why. Imports them all, models' families too."""
+    from tokenprune.family import Family  # here, because these modules read the registry
+    from tokenprune.named import strategy_class
+    from tokenprune.pipeline import load
+    from tokenprune.strategy import BudgetSplitter, Diversifier, Scorer
+
+    def family(name: str) -> object:
+        return resolve("tokenprune.families", name, lambda found: isinstance(found, Family), "a tokenprune.Family")
+
+    probes: dict[str, Callable[[str], object]] = {"tokenprune.pipelines": load, "tokenprune.families": family}
+    probes |= {kind.group: partial(strategy_class, kind) for kind in (Scorer, BudgetSplitter, Diversifier)}
+    reasons = {}
+    for group in GROUPS:
+        for name in catalog(group):
+            try:
+                probes[group](name)
+            except TokenpruneError as problem:
+                reasons[f"{group.removeprefix('tokenprune.')}:{name}"] = str(problem)
+    return reasons

@@ -59,6 +59,8 @@ class VisualTokens:
             raise ValueError(
                 f"{name} is {tuple(value.shape)}; with features {tuple(self.features.shape)} it must be {want}"
             )
+        if value is not None and name in ("valid", "overview") and value.dtype != torch.bool:
+            raise ValueError(f"{name} is {value.dtype}; it must be torch.bool, as {name}.bool() gives")
 
     @classmethod
     def on_grid(cls, features: Tensor, grid: tuple[int, int], **rest: Any) -> VisualTokens:
