@@ -14,7 +14,7 @@ from tokenprune.chunk import cached, chunk_of
 from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
 from tokenprune.pipeline import Pipeline
-from tokenprune.pre_llm import Short, contained, shorten
+from tokenprune.pre_llm import Short, shorten
 from tokenprune.receipt import Receipt
 from tokenprune.turn import Turn, remember, turn_of
 
@@ -40,11 +40,8 @@ def pruned_forward(
 
 
 def short_arguments(short: Short, call: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that replace those of the full call, features in the model's own container."""
+    """The arguments that replace those of the full call."""
     arguments = dict(short.call)
-    arguments["mm_encoder_outputs"] = {
-        name: contained(output, short.container) for name, output in arguments["mm_encoder_outputs"].items()
-    }
     if short.columns.identity and call.get("attention_mask") is None:
         del arguments["attention_mask"]  # nothing was dropped, so the model may do without as it would have
     return arguments
