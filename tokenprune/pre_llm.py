@@ -20,10 +20,11 @@ from torch import Tensor
 
 from tokenprune.chunk import Chunk
 from tokenprune.encode import Encoded, encode
+from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
 from tokenprune.pipeline import Pipeline
 from tokenprune.prompt import Columns
-from tokenprune.receipt import Receipt, images_of
+from tokenprune.receipt import Receipt, images_of, uncut_units
 from tokenprune.tokens import Selection
 from tokenprune.turn import Turn
 
@@ -56,7 +57,13 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         pipeline: what chooses.
         call: keyword arguments of ``generate`` or ``forward``.
         chunk: the columns they add.
+
+    Raises:
+        UnsupportedMode: it brings encoded images too.
+        AttachError: images and placeholders do not fit.
     """
+    if call.get("mm_encoder_outputs"):
+        raise UnsupportedMode("a call brings pixels or mm_encoder_outputs, not both; leave one of them out")
     clock: dict[str, float] = {}
     placeholder = chunk.ids == getattr(model.config, family.placeholder)
     room = placeholder.sum(-1).tolist()
@@ -75,6 +82,16 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         short["mm_encoder_outputs"] = {} if output is None else {"image": output}
     receipt = _receipt(family, model, pipeline, encoded, selection, turn, rows, clock)
     return Short(short, columns, turn, receipt)
+
+
+def uncut(pipeline: Pipeline, receipt: Receipt) -> str:
+    """What to say of a receipt whose budget was not kept to; nothing where it was."""
+    if not receipt.uncut:
+        return ""
+    return (
+        f"every token of {receipt.uncut} {pipeline.budget.unit}{'s' * (receipt.uncut != 1)} stayed though the budget "
+        f"is {receipt.budget}; the splitter {type(pipeline.stages[0].splitter).__name__} does not keep to it"
+    )
 
 
 @contextmanager
@@ -168,6 +185,8 @@ def _receipt(
         length=turn.stays.shape[1],
         images=images_of(encoded.tokens, selection),
         budget=f"{pipeline.budget}" + (" per image" if pipeline.budget.unit == "image" else ""),
+        asked=sum(most for _, most in pipeline.budget.units(encoded.tokens)),
+        uncut=uncut_units(encoded.tokens, selection, pipeline.budget),
         source=tuple(encoded.names[name] for name in encoded.tokens.cues_read),
         space=pipeline.stages[0].space,
         positions=pipeline.positions or family.positions,

@@ -1,9 +1,10 @@
 """One model, one pipeline: attach, detach, and nothing is left."""
 
 import pytest
-import tokenprune
 import torch
 from attach import tiny
+
+import tokenprune
 from tokenprune.attach import Attachment
 from tokenprune.errors import AlreadyAttached, AttachError, PipelineError
 
