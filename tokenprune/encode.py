@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from tokenprune.cues import Tap, cls_row, received, tap
 from tokenprune.errors import AttachError, MissingCue
-from tokenprune.family import Family, Model, submodule, tower_of
+from tokenprune.family import Family, Model, Tower, submodule, tower_of
 from tokenprune.pipeline import Pipeline
 from tokenprune.tokens import VisualTokens
 from tokenprune.view import Settings, View
 
+_TURNS: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()  # models that have been encoded with
 KINDS = {"cls_attention": "the CLS token's attention", "received_attention": "the attention each token receives"}
 
 
@@ -110,7 +113,7 @@ def encode(family: Family, model: Model, call: Mapping[str, Any], pipeline: Pipe
     base = model.base_model
     function = base.get_image_features
     arguments = {name: call[name] for name in inspect.signature(function).parameters if name in call}
-    with _listening(family, model, sources) as (taps, seen):
+    with _TURNS.setdefault(model, threading.RLock()), _listening(family, model, sources) as (heard, seen):
         output = function(**arguments, return_dict=True)
     features: list[Tensor] = list(output.pooler_output)
     lengths = [item.shape[-2] for item in features]
@@ -119,7 +122,7 @@ def encode(family: Family, model: Model, call: Mapping[str, Any], pipeline: Pipe
     space = seen["encoder"] if pipeline.stages[0].space == "encoder" else rows.view(len(lengths), view.length, -1)
     tokens = VisualTokens(
         space.detach()[:, view.low : view.high],
-        cues={name: view.patches(tap.value) for name, tap in taps.items()},
+        cues={name: view.patches(value) for tapped in heard for name, value in tapped[1].cues(tapped[0]).items()},
         **view.geometry(len(lengths), rows.device),
         sample=torch.tensor(_sample_of(lengths, sample), dtype=torch.int64),
     )
@@ -129,22 +132,50 @@ def encode(family: Family, model: Model, call: Mapping[str, Any], pipeline: Pipe
 @contextmanager
 def _listening(
     family: Family, model: Model, sources: Mapping[str, str]
-) -> Iterator[tuple[dict[str, Tap], dict[str, Tensor]]]:
-    """Tap the attention modules that are asked for, and note what enters the projector; all of it is taken back."""
+) -> Iterator[tuple[list[tuple[Tap, _Reads]], dict[str, Tensor]]]:
+    """Tap the attention modules that are asked for, and note what enters the projector; all of it is taken back.
+
+    Only what this thread runs counts: others may be using the model.
+    """
+    thread = threading.get_ident()
     encoder, spec = tower_of(family, model)
     seen: dict[str, Tensor] = {}
+
+    def note(_: Any, inputs: tuple[Tensor, ...]) -> None:
+        if threading.get_ident() == thread:
+            seen["encoder"] = inputs[0]
+
     projector = submodule(model.base_model, family.projector)
     stem = _layers(encoder, spec.attention)
     suffix = spec.attention[0].split("{}")[1]
     with ExitStack() as stack:
-        hook = projector.register_forward_pre_hook(lambda _, inputs: seen.__setitem__("encoder", inputs[0]))
+        hook = projector.register_forward_pre_hook(note)
         stack.callback(hook.remove)
-        taps = {}
-        for name, source in sources.items():
-            kind, _, layer = source.partition("@")
-            reduce = cls_row(0 if spec.cls == "first" else -1) if kind == "cls_attention" else received()
-            taps[name] = stack.enter_context(tap(submodule(encoder, f"{stem}.{layer}{suffix}"), reduce))
-        yield taps, seen
+        heard = []
+        for layer in dict.fromkeys(source.partition("@")[2] for source in sources.values()):
+            reads = _Reads({name: source for name, source in sources.items() if source.endswith(f"@{layer}")}, spec)
+            found = stack.enter_context(tap(submodule(encoder, f"{stem}.{layer}{suffix}"), reads))
+            heard.append((found, reads))
+        yield heard, seen
+
+
+class _Reads:
+    """The cues that come from one layer, and what was read of each."""
+
+    def __init__(self, sources: Mapping[str, str], spec: Tower) -> None:
+        row, mean = cls_row(0 if spec.cls == "first" else -1), received()
+        self.reduces = {name: row if source.startswith("cls_attention") else mean for name, source in sources.items()}
+        self.values: dict[str, list[Tensor]] = {name: [] for name in sources}
+
+    def __call__(self, query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        for name, reduce in self.reduces.items():
+            self.values[name].append(value := reduce(query, key, mask, scale))
+        return value
+
+    def cues(self, found: Tap) -> dict[str, Tensor]:
+        """[B, ...] by name; the tap raises if there is nothing."""
+        assert found.value is not None
+        return {name: torch.cat(values) for name, values in self.values.items()}
 
 
 def _sample_of(lengths: list[int], room: list[int]) -> list[int]:
