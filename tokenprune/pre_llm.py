@@ -16,9 +16,10 @@ from math import gcd
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
-from tokenprune.chunk import Chunk
+from tokenprune.chunk import Chunk, pad_id
 from tokenprune.encode import Encoded, encode
 from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
@@ -76,7 +77,7 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         stays = torch.ones_like(placeholder).masked_scatter_(placeholder, rows.to(placeholder.device))
         columns = Columns.of(stays, chunk.mask.bool())
         short, turn = _cut(family, pipeline, call, chunk, columns, stays)
-        short["input_ids"] = columns.gather(chunk.ids, _pad_id(model))
+        short["input_ids"] = columns.gather(chunk.ids, pad_id(model))
         filled = columns.stays[placeholder].to(rows.device)  # not those of placeholders that the mask hides
         output = _features(encoded, filled, room)
         short["mm_encoder_outputs"] = {} if output is None else {"image": output}
@@ -133,12 +134,6 @@ def _cut(
     return short, Turn(everything, mask, following, before + shift)
 
 
-def _pad_id(model: Model) -> int:
-    """What fills the gaps of a short prompt; it is masked, so any id does."""
-    pad = getattr(model, "generation_config", None) and model.generation_config.pad_token_id
-    return int(pad if isinstance(pad, int) else pad[0]) if pad else 0
-
-
 def _features(encoded: Encoded, rows: Tensor, room: list[int]) -> Any:
     """The encoder's output without the dropped rows, in parts of which none holds rows of two prompts.
 
@@ -152,7 +147,7 @@ def _features(encoded: Encoded, rows: Tensor, room: list[int]) -> Any:
         return None
     parts: Any = [encoded.rows[start:stop][rows[start:stop]] for start, stop in spans]
     if isinstance(encoded.output.pooler_output, Tensor):
-        parts = torch.cat(parts).unflatten(0, (-1, gcd(*map(len, parts))))
+        parts = rearrange(torch.cat(parts), "(parts rows) c -> parts rows c", rows=gcd(*map(len, parts)))
     output = copy(encoded.output)
     output["pooler_output"] = parts
     for unread in ("last_hidden_state", "hidden_states", "attentions"):

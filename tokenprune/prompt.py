@@ -85,7 +85,7 @@ class Columns:
     def short(self, wanted: Tensor) -> Tensor:
         """[K] int64 ascending: the short columns that hold any of the full columns ``wanted`` [B, W]; at least one."""
         at = self._at().gather(1, wanted)
-        found: Tensor = torch.unique(at[at >= 0])  # type: ignore[no-untyped-call]
+        found: Tensor = torch.unique(at[at >= 0])
         return found if len(found) else found.new_zeros(1)
 
     def _at(self) -> Tensor:
