@@ -184,17 +184,16 @@ def _sample_of(lengths: list[int], room: list[int]) -> list[int]:
     Raises:
         AttachError: images and placeholders do not fit.
     """
-    samples, prompt, used = [], 0, 0
+    samples, prompt, used, fits = [], 0, 0, sum(lengths) == sum(room)
     for length in lengths:
         while prompt < len(room) and used == room[prompt]:
             prompt, used = prompt + 1, 0
-        if prompt == len(room) or used + length > room[prompt]:
-            raise AttachError(
-                f"the images give {lengths} feature rows, the prompts have {room} placeholders; "
-                "the processor that made the prompt belongs to another model or image size"
-            )
         samples.append(prompt)
         used += length
-    if sum(lengths) != sum(room):
-        raise AttachError(f"the images give {sum(lengths)} feature rows, the prompts have {sum(room)} placeholders")
+        fits = fits and prompt < len(room) and used <= room[prompt]
+    if not fits:
+        raise AttachError(
+            f"the images give {lengths} feature rows, the prompts have {room} placeholders; the processor that made "
+            "the prompt belongs to another model or image size, so load the one that belongs to this model"
+        )
     return samples
