@@ -25,7 +25,7 @@ demo: .venv/.ready ## prune the embedded model and draw what it keeps
 	$(BIN)/tokenprune demo
 
 docs: .venv/.ready-docs ## the pages, into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/.ready ## every script in benchmarks/; each prints a table
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
