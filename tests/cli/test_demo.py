@@ -10,6 +10,7 @@ from tokenprune.cli import app, comparison
 from tokenprune.cli.comparison import BUDGETS, WAYS
 from tokenprune.cli.pictures import enlarged
 
+pytestmark = pytest.mark.xdist_group("demo")  # they share what was measured
 KEPT = [256, 64, 28, 14, 64, 28, 14]
 
 
