@@ -21,7 +21,6 @@ from tokenprune.tokens import VisualTokens
 from tokenprune.view import Settings, View
 
 _TURNS: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()  # models that have been encoded with
-KINDS = {"cls_attention": "the CLS token's attention", "received_attention": "the attention each token receives"}
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,10 @@ def _default(family: Family, model: Model, kind: str, depth: int, call: Mapping[
     _, spec = tower_of(family, model)
     if kind == "received_attention" and spec.cls is None:
         return depth - 1
-    state = family.feature_layer(Settings(model.config, call))
-    return _absolute(state if state < 0 else state - 1, depth, kind)
+    state = family.feature_layer(Settings(model.config, call)) % (depth + 1)
+    if not state:
+        raise MissingCue(f"the language model gets embeddings, which no attention led to; write {kind}@LAYER")
+    return state - 1
 
 
 def encode(family: Family, model: Model, call: Mapping[str, Any], pipeline: Pipeline, sample: list[int]) -> Encoded:

@@ -58,7 +58,7 @@ class Family:
     placeholder: str = "image_token_id"
     pixels: tuple[str, ...] = ("pixel_values",)
     per_token: tuple[str, ...] = ("token_type_ids", "mm_token_type_ids")
-    feature_layer: Callable[[Config], int] = field(default=lambda config: _deepest(config.vision_feature_layer))
+    feature_layer: Callable[[Config], int] = field(default=lambda config: _deepest(config))
     drops_first: Callable[[Config], bool] = field(
         default=lambda config: config.vision_feature_select_strategy == "default"
     )
@@ -67,9 +67,10 @@ class Family:
     first_position: int = 0
 
 
-def _deepest(layer: int | list[int]) -> int:
+def _deepest(config: Config) -> int:
     """The last of the hidden states that are used; 0 is the embeddings, negative ones count from the end."""
-    return layer if isinstance(layer, int) else max(layer, key=lambda one: (one < 0, one))
+    layer, states = config.vision_feature_layer, config.vision_config.num_hidden_layers + 1
+    return layer if isinstance(layer, int) else int(max(layer, key=lambda one: one % states))
 
 
 def _square(vision: Config) -> tuple[int, int]:
