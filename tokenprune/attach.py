@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 import torch
 
 from tokenprune.chunk import bound, has_pixels
+from tokenprune.complaints import Complaints
 from tokenprune.encode import cue_sources
-from tokenprune.errors import AlreadyAttached, Complaints, NothingPrunedWarning, UnprunedInputWarning, UnsupportedMode
+from tokenprune.errors import AlreadyAttached, NothingPrunedWarning, UnprunedInputWarning, UnsupportedMode
 from tokenprune.family import Family, Model, family_of
 from tokenprune.flash import positions_hidden
 from tokenprune.forwarding import continued_forward, continues, pruned_forward
