@@ -126,7 +126,7 @@ class Attachment:
             call["input_ids"] = call["inputs"]
         images = self._has_work(call)
         with self._inside(), torch.no_grad(), self._hidden():
-            if not images and (call.get("input_ids") is None or not continues(call)):
+            if not images and not continues(call):
                 return self._generate(*args, **kwargs)
             parts = (self.family, self.model, self.pipeline, self._generate, call)
             output, receipt = pruned_generate(*parts, images=images)
@@ -154,7 +154,8 @@ class Attachment:
         pixels = has_pixels(self.family, call)
         if pixels and call.get("input_ids") is not None and call.get("inputs_embeds") is None:
             return True
-        if pixels or call.get("inputs_embeds") is not None or call.get("mm_encoder_outputs"):
+        embedded = call.get("inputs_embeds") is not None and not continues(call)  # text after a pruned prompt is fine
+        if pixels or embedded or call.get("mm_encoder_outputs"):
             self._complain(
                 UnprunedInputWarning,
                 "this call reaches the model unpruned: it brings inputs_embeds or encoded images, and only a prompt of "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.chunk import cached, chunk_of
+from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
 from tokenprune.pipeline import Pipeline
 from tokenprune.pre_llm import Short, contained, shorten
@@ -78,7 +79,7 @@ class _Back:
     """How logits come back to the columns of the full call.
 
     Args:
-        wanted: [W] int64, the full columns whose logits are asked for.
+        wanted: [B, W] int64, the full columns whose logits are asked for.
         have: [K] int64 ascending, the short columns whose logits are computed.
         some: whether that is not all of them.
     """
@@ -89,12 +90,23 @@ class _Back:
 
     @classmethod
     def of(cls, short: Short, call: Mapping[str, Any]) -> _Back:
-        """Read ``logits_to_keep`` off the full call: a number of last columns, columns, or 0 for all."""
+        """Read ``logits_to_keep`` off the full call: a number of last columns, columns [W] or [B, W], or 0 for all.
+
+        Raises:
+            UnsupportedMode: it is a mask, whose logits have no columns to come back to.
+        """
         keep: int | Tensor = call.get("logits_to_keep", 0)
-        full = torch.arange(call["input_ids"].shape[1], device=call["input_ids"].device)
-        if isinstance(keep, int) and not keep:
-            return cls(full, torch.arange(short.columns.source.shape[1], device=full.device), some=False)
-        wanted = full[keep] if isinstance(keep, Tensor) else full[-keep:]
+        batch, length = call["input_ids"].shape
+        full = torch.arange(length, device=call["input_ids"].device).expand(batch, -1)  # [B, L]
+        if isinstance(keep, int):
+            every = torch.arange(short.columns.source.shape[1], device=full.device)
+            return cls(full[:, -keep:], short.columns.short(full[:, -keep:]) if keep else every, some=bool(keep))
+        if keep.ndim > 1 and keep.dtype == torch.bool:
+            raise UnsupportedMode(
+                "logits_to_keep is a mask [batch, length]; a pruned prompt gives logits by column, so pass a number of "
+                "last columns or the columns themselves"
+            )
+        wanted = full[:, keep] if keep.ndim == 1 else full.take_along_dim(keep, 1)
         return cls(wanted, short.columns.short(wanted), some=True)
 
 

@@ -69,6 +69,11 @@ def _refuse(call: Mapping[str, Any]) -> None:
         raise UnsupportedMode(
             "cache_implementation='paged' takes lists of token ids and drops the images; use 'dynamic' or 'static'"
         )
+    if call.get("input_ids") is None or call.get("inputs_embeds") is not None:
+        raise UnsupportedMode(
+            "the cache holds a pruned prompt, and generate goes on from that with input_ids alone; pass the ids, or "
+            "call the model itself with inputs_embeds"
+        )
 
 
 def _lengths(model: Model, arguments: dict[str, Any], shorter: int) -> None:

@@ -70,9 +70,9 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         stays = torch.ones_like(placeholder).masked_scatter_(placeholder, rows.to(placeholder.device))
         columns = Columns.of(stays, chunk.mask.bool())
         short, turn = _cut(family, pipeline, call, chunk, columns, stays)
-        pad = _pad_id(model)
-        short["input_ids"] = columns.gather(chunk.ids, pad)
-        output = _features(encoded, rows, room)
+        short["input_ids"] = columns.gather(chunk.ids, _pad_id(model))
+        filled = columns.stays[placeholder].to(rows.device)  # not those of placeholders that the mask hides
+        output = _features(encoded, filled, room)
         short["mm_encoder_outputs"] = {} if output is None else {"image": output}
     container = "tensor" if isinstance(encoded.output.pooler_output, Tensor) else "list"
     receipt = _receipt(family, model, pipeline, encoded, selection, turn, rows, clock)

@@ -19,11 +19,13 @@ class Columns:
         source: [B, S] int64, the column of the full prompt.
         filled: [B, S] bool, false where the short prompt is padding.
         stays: [B, L] bool, columns of the full prompt that are in the short one.
+        identity: whether the short prompt is the full one. Of equal length is not enough: the longest may have no image.
     """
 
     source: Tensor
     filled: Tensor
     stays: Tensor
+    identity: bool = False
 
     @classmethod
     def of(cls, stays: Tensor, mask: Tensor) -> Columns:
@@ -35,7 +37,7 @@ class Columns:
         """
         if bool(stays.all()):  # nothing dropped: not even the padding moves
             source = torch.arange(stays.shape[1], device=stays.device).expand(stays.shape)
-            return cls(source, mask, stays)
+            return cls(source, mask, stays, identity=True)
         use = stays & mask
         length = int(use.sum(-1).max())
         if bool(mask[:, -1].all()):  # padded on the left
@@ -43,11 +45,6 @@ class Columns:
         else:
             source = use.byte().argsort(dim=-1, stable=True, descending=True)[:, :length]
         return cls(source, use.gather(1, source), use)
-
-    @property
-    def identity(self) -> bool:
-        """Whether the short prompt is the full one."""
-        return self.source.shape == self.stays.shape
 
     def gather(self, value: Tensor, fill: float) -> Tensor:
         """[..., B, L] to [..., B, S]; padding gets ``fill``. A first axis of one is that of every row."""
@@ -77,19 +74,19 @@ class Columns:
 
         Args:
             logits: [B, K, V] at the short columns ``have``.
-            wanted: [W] int64, columns of the full prompt.
+            wanted: [B, W] int64, columns of the full prompt.
             have: [K] int64, ascending.
         """
-        at = self._at().index_select(1, wanted)  # [B, W] short columns, -1 where dropped
+        at = self._at().gather(1, wanted)  # [B, W] short columns, -1 where dropped
         nth = torch.searchsorted(have, at.clamp(min=0)).clamp(max=len(have) - 1)
         found = logits.gather(1, nth[..., None].expand(-1, -1, logits.shape[-1]))
         return found.masked_fill((at < 0)[..., None], float("nan"))
 
     def short(self, wanted: Tensor) -> Tensor:
-        """[K] int64 ascending: the short columns that hold any of the full columns ``wanted`` [W]."""
-        at = self._at().index_select(1, wanted)
+        """[K] int64 ascending: the short columns that hold any of the full columns ``wanted`` [B, W]; at least one."""
+        at = self._at().gather(1, wanted)
         found: Tensor = torch.unique(at[at >= 0])  # type: ignore[no-untyped-call]
-        return found
+        return found if len(found) else found.new_zeros(1)
 
     def _at(self) -> Tensor:
         """[B, L] the short column of each full column, -1 where it was dropped or is padding."""

@@ -123,7 +123,10 @@ def padded(rows, side):
     fill = [[PAD] * (length - len(row)) for row in rows]
     ones = [[1] * len(row) for row in rows]
     both = [(more + row if side == "left" else row + more) for more, row in zip(fill, rows, strict=True)]
-    mask = [([0] * len(more) + one if side == "left" else one + [0] * len(more)) for more, one in zip(fill, ones, strict=True)]
+    mask = [
+        ([0] * len(more) + one if side == "left" else one + [0] * len(more))
+        for more, one in zip(fill, ones, strict=True)
+    ]
     return {"input_ids": torch.tensor(both), "attention_mask": torch.tensor(mask)}
 
 

@@ -118,6 +118,23 @@ class TestMasksThatKernelsImply:
         assert self.read(query[:, :, :count], name=name, **options) is None
 
 
+class TestWhatAReductionIsGiven:
+    @pytest.mark.parametrize(
+        ("options", "scale"), [({"scaling": 0.3}, 0.3), ({"scaling": None}, 8**-0.5), ({}, 8**-0.5)]
+    )
+    def test_the_scale_of_the_call(self, query, options, scale):
+        part = Own("eager", **options)
+        with tap(part, lambda *inputs: torch.tensor(inputs[3])) as found:
+            part(query)
+        assert found.value.item() == pytest.approx(scale)
+
+    def test_the_mask_as_far_as_there_are_keys(self, query):
+        mask = torch.arange(15.0).view(1, 1, 3, 5)
+        with tap(part := Own("eager"), lambda *inputs: inputs[2]) as found:
+            part(query, mask=mask)
+        assert torch.equal(found.value, mask[..., :3])
+
+
 class TestEager:
     def test_the_one_that_the_module_names_is_called(self, query):
         part = Own("eager")
@@ -153,7 +170,7 @@ class TestRefusals:
 
     def test_a_module_that_never_looks_attention_up(self, build, pixels):
         tower = build()
-        part = tower.encoder.layers[0].mlp
+        part = next(part for name, part in tower.named_modules() if name.endswith("mlp"))
         with tap(part, cls_row()) as found:
             tower(pixels)
         with pytest.raises(AttachError, match="the tapped CLIPMLP gave nothing"):

@@ -1,8 +1,9 @@
 import pytest
-import tokenprune
 import torch
 from attach import tiny
 from attach.parity.oracle import Hand, see, staying
+
+import tokenprune
 
 
 @pytest.fixture(autouse=True)

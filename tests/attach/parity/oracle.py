@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from attach.tiny import IMAGE
-from tokenprune import VisualTokens, load
 from torch.nn.functional import cross_entropy
+
+from tokenprune import VisualTokens, load
 
 CLOSE = {"rtol": 0, "atol": 2e-5}
 

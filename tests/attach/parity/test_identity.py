@@ -1,9 +1,10 @@
 """A budget of everything goes through the whole rewrite and changes no bit."""
 
 import pytest
-import tokenprune
 import torch
 from attach import tiny
+
+import tokenprune
 
 BATCHES = [((1,), "left"), ((0, 1, 2), "left"), ((2, 1), "right"), ((2, 0, 1), "right")]
 MODES = {

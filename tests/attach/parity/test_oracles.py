@@ -5,10 +5,11 @@ with the dropped columns masked out as keys and the positions given.
 """
 
 import pytest
-import tokenprune
 import torch
 from attach import tiny
 from attach.parity.oracle import CLOSE, Hand, see, staying
+
+import tokenprune
 
 BATCHES = [((1,), "left"), ((0, 1, 2), "left"), ((2, 0, 1), "right")]
 LEFT = BATCHES[:2]
@@ -66,7 +67,7 @@ def test_fastervlm_keeps_the_tokens_that_attention_ranks_first(model, twin):
     assert [image.sample for image in pruned.receipt.images] == [1, 2, 2]
 
 
-def test_a_class_token_that_reaches_the_language_model_stays_unless_it_is_dropped(by_hand):
+def test_a_class_token_that_reaches_the_language_model_stays_unless_it_is_dropped():
     model, twin = tiny.llava_full(), tiny.llava_full()
     inputs = tiny.prompts(model, (1,))
     for wish, count in (("keep", 1), ("drop", 0)):
