@@ -24,6 +24,8 @@ class Layout:
             end, CLS tokens left out.
         item: the item whose prompt a row belongs to, [B] int64.
         group: [B] int64, the image of each row.
+        outputs: encoder outputs of all sequences, CLS tokens and those that never reach the projector left out.
+        sequence: the same of one sequence, where all have the same.
         valid, place, canvas, overview: as in `VisualTokens`.
     """
 
@@ -32,15 +34,18 @@ class Layout:
     patches: Tensor
     item: Tensor
     group: Tensor
+    outputs: int
+    sequence: int | None = None
     valid: Tensor | None = None
     place: Tensor | None = None
     canvas: Tensor | None = None
     overview: Tensor | None = None
 
     def pool(self, values: Tensor) -> Tensor:
-        """[..., S] over all encoder outputs to [..., B, N] over tokens: the mean of what a token is made of."""
-        gathered = values.float()[..., self.patches]
-        return gathered[..., 0] if gathered.shape[-1] == 1 else gathered.mean(-1)
+        """[S] or [H, S] over all encoder outputs to [B, N] or [B, H, N]: the mean of what a token is made of."""
+        gathered = values.float()[..., self.patches]  # [..., B, N, K]
+        pooled = gathered[..., 0] if gathered.shape[-1] == 1 else gathered.mean(-1)
+        return pooled if pooled.ndim == 2 else pooled.transpose(0, 1)
 
     def pool_rows(self, values: Tensor) -> Tensor:
         """[S, C] to [B, N, C]."""
@@ -64,16 +69,30 @@ class Seen:
         base: the base model.
         call: the keyword arguments of the call.
         pieces: the encoder's features as the model hands them on, one [L, C] an item.
-        outputs: encoder outputs of one sequence that reach the projector, and how many sequences there are.
-        runs: lengths of the runs of placeholders in each prompt, with the id before each run.
+        ids: [B, T] int64, the prompt.
+        placeholder: [B, T] bool, where it takes feature rows.
     """
 
     config: Any
     base: Any
     call: Mapping[str, Any]
     pieces: list[Tensor]
-    outputs: tuple[int, int]
-    runs: list[list[tuple[int, int]]]
+    ids: Tensor
+    placeholder: Tensor
+
+    @property
+    def runs(self) -> list[list[tuple[int, int]]]:
+        """For each prompt its runs of placeholders: (length, the id before it)."""
+        found = []
+        for ids, here in zip(self.ids.tolist(), self.placeholder.tolist(), strict=True):
+            runs: list[tuple[int, int]] = []
+            for at, one in enumerate(here):
+                if one and at and here[at - 1]:
+                    runs[-1] = (runs[-1][0] + 1, runs[-1][1])
+                elif one:
+                    runs.append((1, ids[at - 1] if at else -1))
+            found.append(runs)
+        return found
 
     @property
     def device(self) -> torch.device:
@@ -99,7 +118,7 @@ def tile_groups(runs: list[list[tuple[int, int]]], count: int, unit: str) -> lis
     """The image of each tile of ``count`` tokens.
 
     Args:
-        runs: see `Seen`.
+        runs: see `Seen.runs`.
         count: placeholders of a tile.
         unit: what an image is: one ``tile``, one ``run`` of placeholders, or the runs up to one that is ``marked`` by the
             same id as the last run of its prompt (a whole image after its tiles).

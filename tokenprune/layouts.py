@@ -30,25 +30,23 @@ class Tiles:
     def __call__(self, seen: Seen) -> Layout:
         """The layout of one call."""
         grid, merge, device = self.grid(seen.config), self.merge(seen.config), seen.device
-        whole, skipped = grid[0] * grid[1], 0
-        rows = sum(len(piece) for piece in seen.pieces)
-        length = len(seen.pieces[0]) if len(seen.pieces[0]) <= whole + 1 else whole
-        tiles = rows // length
-        separators = max(length - whole, 0)  # a CLS token that reaches the language model, always the first
-        skipped = max(whole - length, 0)  # a first patch that does not
-        count = length - separators
+        whole, rows = grid[0] * grid[1], sum(len(piece) for piece in seen.pieces)
+        length = len(seen.pieces[0]) if abs(len(seen.pieces[0]) - whole) == 1 else whole
+        tiles, skipped = rows // length, max(whole - length, 0)  # a first patch that never reaches the projector
+        count = min(length, whole)  # one row more is a CLS token that reaches the language model, the first of its tile
         check_rows(seen, tiles * length)
-        patches = raster(grid, merge, device)[: whole - skipped] if not skipped else raster(grid, merge, device)[:count]
-        base = torch.arange(tiles, device=device)[:, None, None] * patches.numel()
+        patches = raster(grid, merge, device)[:count]
         index = torch.full((tiles, length), -1, dtype=torch.int64, device=device)
-        index[:, separators:] = torch.arange(tiles * count, device=device).view(tiles, count)
+        index[:, length - count :] = torch.arange(tiles * count, device=device).view(tiles, count)
         place, canvas = places(grid, tiles, device)
         return Layout(
             lengths=[length] * tiles,
             index=index.flatten(),
-            patches=patches + base,
+            patches=patches + torch.arange(tiles, device=device)[:, None, None] * patches.numel(),
             item=torch.arange(tiles),
             group=torch.tensor(tile_groups(seen.runs, length, self.image)),
+            outputs=tiles * patches.numel(),
+            sequence=patches.numel(),
             place=place[:, skipped:],
             canvas=canvas,
         )
@@ -89,6 +87,7 @@ class Native:
             patches=patches.view(len(counts), most, -1),
             item=torch.arange(len(counts)),
             group=torch.arange(len(counts)),
+            outputs=patches[index].numel(),
             valid=None if bool(valid.all()) else valid,
             place=torch.stack([at // width, at % width], -1),
             canvas=torch.tensor([(t * h, w) for t, h, w in sizes], device=device),
@@ -145,6 +144,8 @@ class Packed:
             patches=torch.arange(sum(crops) * count, device=seen.device).view(-1, count, 1),
             item=owner,
             group=owner,
+            outputs=sum(crops) * count,
+            sequence=count,
             valid=arrives[:-1].view(-1, count),
             place=place.to(seen.device),
             canvas=canvas.to(seen.device),

@@ -62,7 +62,7 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
     placeholder = chunk.ids == getattr(model.config, family.placeholder)
     room = placeholder.sum(-1).tolist()
     with _timed(clock, "encode"):
-        encoded = encode(family, model, call, pipeline, room)
+        encoded = encode(family, model, call, pipeline, chunk.ids, placeholder)
     with _timed(clock, "select"), torch.no_grad():
         selection = pipeline.select(encoded.tokens)
     with _timed(clock, "cut"):
