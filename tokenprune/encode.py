@@ -70,7 +70,9 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
             )
         kind, _, at = found.partition("@")
         depth = len(submodule(encoder, _layers(encoder, spec)))
-        sources[found] = f"{kind}@{_absolute(int(at), depth, found) if at else _default(family, model, kind, depth, call)}"
+        sources[found] = (
+            f"{kind}@{_absolute(int(at), depth, found) if at else _default(family, model, kind, depth, call)}"
+        )
     return sources
 
 

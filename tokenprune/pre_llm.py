@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokenprune.chunk import Chunk
+from tokenprune.chunk import Chunk, has_text_row
 from tokenprune.encode import Encoded, encode
 from tokenprune.family import Family, Model
 from tokenprune.pipeline import Pipeline
-from tokenprune.prompt import Columns
+from tokenprune.prompt import Columns, Positions, shifts
 from tokenprune.receipt import Receipt, images_of
 from tokenprune.tokens import Selection
 from tokenprune.turn import Turn
@@ -69,12 +69,14 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         rows = _rows(encoded, selection, pipeline)
         stays = torch.ones_like(placeholder).masked_scatter_(placeholder, rows.to(placeholder.device))
         columns = Columns.of(stays, chunk.mask.bool())
-        short, turn = _cut(family, pipeline, call, chunk, columns, stays)
+        policy = pipeline.positions or family.positions
+        text_row = has_text_row(model, chunk.positions)
+        short, turn = _cut(policy, text_row, family.per_token, call, chunk, columns, stays)
         short["input_ids"] = columns.gather(chunk.ids, _pad_id(model))
         filled = columns.stays[placeholder].to(rows.device)  # not those of placeholders that the mask hides
-        output = _features(encoded, filled, room)
+        output = _features(encoded, family.feature_field, filled, room)
         short["mm_encoder_outputs"] = {} if output is None else {"image": output}
-    container = "tensor" if isinstance(encoded.output.pooler_output, Tensor) else "list"
+    container = "tensor" if isinstance(encoded.output[family.feature_field], Tensor) else "list"
     receipt = _receipt(family, model, pipeline, encoded, selection, turn, rows, clock)
     return Short(short, container, columns, turn, receipt)
 
@@ -93,29 +95,34 @@ def _rows(encoded: Encoded, selection: Selection, pipeline: Pipeline) -> Tensor:
 
 
 def _cut(
-    family: Family, pipeline: Pipeline, call: Mapping[str, Any], chunk: Chunk, columns: Columns, stays: Tensor
+    policy: Positions,
+    text_row: bool,
+    per_token: tuple[str, ...],
+    call: Mapping[str, Any],
+    chunk: Chunk,
+    columns: Columns,
+    stays: Tensor,
 ) -> tuple[dict[str, Any], Turn]:
     """Every per-token tensor of the call without the dropped columns, and what the cache has to remember of it."""
-    policy = pipeline.positions or family.positions
     dropped = ~stays & chunk.mask.bool()
     short: dict[str, Any] = {
         name: columns.gather(call[name][..., -chunk.ids.shape[1] :], 0)
-        for name in family.per_token
+        for name in per_token
         if isinstance(call.get(name), Tensor)
     }
     if isinstance(call.get("labels"), Tensor):
         short["labels"] = columns.gather(call["labels"], _IGNORED)
-    short["position_ids"] = columns.positions(chunk.positions, policy, dropped)
+    shift = shifts(chunk.positions, dropped, policy, text_row)
+    short["position_ids"] = columns.positions(chunk.positions, shift)
     mask = columns.gather(chunk.mask, 0)
     if chunk.prefix is not None:
         mask = torch.cat([chunk.prefix.to(mask.dtype), mask], 1)
     short["attention_mask"] = mask
-    shift = dropped.sum(-1) * (policy == "renumber")
-    following = chunk.positions[..., -1] + 1 - shift
+    following = chunk.positions[..., -1] + 1 - shift[..., -1]
     before = 0 if chunk.shift is None else chunk.shift
     real = stays & chunk.mask.bool()
     everything = real if chunk.stays is None else torch.cat([chunk.stays, real], 1)
-    return short, Turn(everything, mask, following, before + shift)
+    return short, Turn(everything, mask, following, before + shift[..., -1])
 
 
 def _pad_id(model: Model) -> int:
@@ -124,18 +131,25 @@ def _pad_id(model: Model) -> int:
     return int(pad if isinstance(pad, int) else pad[0]) if pad else 0
 
 
-def _features(encoded: Encoded, rows: Tensor, room: list[int]) -> Any:
+def _features(encoded: Encoded, field: str, rows: Tensor, room: list[int]) -> Any:
     """The encoder's output with one tensor for each prompt that keeps any: so beams repeat what belongs together."""
     if bool(rows.all()):
         return encoded.output
     spans = [(start, stop) for start, stop in _spans(room) if bool(rows[start:stop].any())]
     if not spans:
         return None
+
+    def cut(features: Any) -> list[Tensor]:
+        flat = torch.cat([piece.reshape(-1, piece.shape[-1]) for piece in features])
+        return [flat[start:stop][rows[start:stop]] for start, stop in spans]
+
     output = copy(encoded.output)
-    output["pooler_output"] = [encoded.rows[start:stop][rows[start:stop]] for start, stop in spans]
-    for unread in ("last_hidden_state", "hidden_states", "attentions"):
+    for unread in ("last_hidden_state", "hidden_states", "attentions", "pooler_output"):
         if getattr(output, unread, None) is not None:
             output[unread] = None  # nobody reads them again, and assisted decoding copies them
+    output[field] = cut(encoded.output[field])
+    if getattr(output, "deepstack_features", None) is not None:
+        output["deepstack_features"] = [cut(layer) for layer in encoded.output.deepstack_features]
     return output
 
 
@@ -146,13 +160,13 @@ def _spans(room: list[int]) -> Iterator[tuple[int, int]]:
         start += count
 
 
-def contained(output: Any, container: str) -> Any:
+def contained(output: Any, field: str, container: str) -> Any:
     """The features in the container that the model's forward was written for."""
-    features = output.pooler_output
+    features = output[field]
     if container == "list" or isinstance(features, Tensor):
         return output
     output = copy(output)
-    output["pooler_output"] = torch.cat(list(features))[None]  # [1, R, C]
+    output[field] = torch.cat(list(features))[None]  # [1, R, C]
     return output
 
 

@@ -1,0 +1,22 @@
+"""InternVL 2.5, 3 and 3.5: tiles and a thumbnail in one run of placeholders, pixel shuffle of 2 x 2 patches."""
+
+from typing import Any
+
+from tokenprune.family import Family, Tower
+from tokenprune.layouts import Tiles
+
+
+def _merge(config: Any) -> int:
+    return round(1 / config.downsample_ratio)
+
+
+def _grid(config: Any) -> tuple[int, int]:
+    vision, merge = config.vision_config, _merge(config)
+    return vision.image_size[0] // vision.patch_size[0] // merge, vision.image_size[1] // vision.patch_size[1] // merge
+
+
+INTERNVL = Family(
+    model_types=("internvl",),
+    towers={"internvl_vision": Tower(attention=("encoder.layer.{}.attention",), cls="first")},
+    layout=Tiles(grid=_grid, merge=_merge, image="run"),
+)
