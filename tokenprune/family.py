@@ -41,7 +41,8 @@ class Family:
         towers: the vision encoders it is built with, by ``vision_config.model_type``.
         tower: path from the base model to the vision encoder.
         language_model: path from the base model to the language model.
-        projector: path from the base model to the projector, whose input is the encoder space. None: the projected space serves.
+        projector: path from the base model to the projector, whose input is the encoder space. None: the
+            projected space serves.
         placeholder: attribute of the config that holds the placeholder's token id.
         pixels: keyword arguments of ``forward`` that carry images; any of them means there is something to prune.
         per_token: keyword arguments of ``forward`` with one entry a slot, cut together with ``input_ids``.

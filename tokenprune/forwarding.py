@@ -14,7 +14,7 @@ from tokenprune.chunk import cached, chunk_of
 from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
 from tokenprune.pipeline import Pipeline
-from tokenprune.pre_llm import Short, contained, shorten
+from tokenprune.pre_llm import Short, shorten
 from tokenprune.receipt import Receipt
 from tokenprune.turn import Turn, remember, turn_of
 
@@ -27,7 +27,7 @@ def pruned_forward(
     """Run ``forward`` on the shortened call; its logits come back at the columns of the given one."""
     short = shorten(family, model, pipeline, call, chunk_of(family, model, call, generating=False))
     arguments = {name: value for name, value in call.items() if name not in consumed(model, call)}
-    arguments |= short_arguments(family, short, call)
+    arguments |= short_arguments(short, call)
     back = None if short.columns.identity else _Back.of(short, call)
     if back is not None and back.some:
         arguments["logits_to_keep"] = back.have
@@ -39,13 +39,9 @@ def pruned_forward(
     return (output if _wants_dict(model, call) else output.to_tuple()), short.receipt
 
 
-def short_arguments(family: Family, short: Short, call: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that replace those of the full call, features in the model's own container."""
+def short_arguments(short: Short, call: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that replace those of the full call."""
     arguments = dict(short.call)
-    arguments["mm_encoder_outputs"] = {
-        name: contained(output, family.feature_field, short.container)
-        for name, output in arguments["mm_encoder_outputs"].items()
-    }
     if short.columns.identity and call.get("attention_mask") is None:
         del arguments["attention_mask"]  # nothing was dropped, so the model may do without as it would have
     return arguments

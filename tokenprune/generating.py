@@ -16,7 +16,7 @@ from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
 from tokenprune.forwarding import consumed
 from tokenprune.pipeline import Pipeline
-from tokenprune.pre_llm import Short, contained, shorten
+from tokenprune.pre_llm import Short, shorten
 from tokenprune.receipt import Receipt
 from tokenprune.turn import Turn, remember, turn_of
 
@@ -56,7 +56,7 @@ def pruned_generate(
     prompt = Prompt(call["input_ids"], arguments["input_ids"])
     _lengths(model, arguments, prompt.full.shape[1] - prompt.short.shape[1])
     show_prompt(arguments, prompt)
-    with _prefilling(model, family.feature_field, short.container if short else "list"):
+    with _prefilling(model):
         output = generate(**arguments)
     return _restored(output, prompt, turn), short.receipt if short else None
 
@@ -100,17 +100,14 @@ def _lengths(model: Model, arguments: dict[str, Any], shorter: int) -> None:
 
 
 @contextmanager
-def _prefilling(model: Model, field: str, container: str) -> Iterator[None]:
-    """Mend the inputs of the prefill on their way from ``generate`` to ``forward``; a decode step passes untouched."""
+def _prefilling(model: Model) -> Iterator[None]:
+    """Mend the inputs of a run without cache on their way from ``generate`` to ``forward``."""
     state = model.__dict__
     before = state.get("prepare_inputs_for_generation")
     prepare = model.prepare_inputs_for_generation
 
     def mended(*args: Any, **kwargs: Any) -> Any:
         inputs = prepare(*args, **kwargs)
-        if inputs.get("mm_encoder_outputs"):
-            outputs = inputs["mm_encoder_outputs"].items()
-            inputs["mm_encoder_outputs"] = {name: contained(output, field, container) for name, output in outputs}
         if inputs.get("attention_mask") is None and inputs.get("past_key_values") is None:
             # Without mask and cache, gaps between position ids would be read as borders of packed sequences.
             inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])

@@ -54,7 +54,7 @@ def prune_inputs(
     with torch.no_grad():
         short = shorten(family, inner, chosen, inputs, chunk_of(family, inner, inputs, generating=False))
     gone = consumed(inner, inputs) | {"position_ids"}
-    arguments = short_arguments(family, short, inputs)
+    arguments = short_arguments(short, inputs)
     result = PrunedInputs({name: value for name, value in {**inputs, **arguments}.items() if name not in gone})
     result.receipt = short.receipt
     return result

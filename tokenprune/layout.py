@@ -120,10 +120,11 @@ def tile_groups(runs: list[list[tuple[int, int]]], count: int, unit: str) -> lis
     Args:
         runs: see `Seen.runs`.
         count: placeholders of a tile.
-        unit: what an image is: one ``tile``, one ``run`` of placeholders, or the runs up to one that is ``marked`` by the
-            same id as the last run of its prompt (a whole image after its tiles).
+        unit: what an image is: one ``tile``, one ``run`` of placeholders, or the runs up to one that is ``marked`` by
+            the same id as the last run of its prompt (a whole image after its tiles).
     """
-    groups, image = [], 0
+    groups: list[int] = []
+    image = 0
     for prompt in runs:
         for length, before in prompt:
             tiles = length // count

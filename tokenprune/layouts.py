@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,8 +24,8 @@ class Tiles:
         image: what makes an image of tiles: ``tile``, ``run`` or ``marked``; see `tile_groups`.
     """
 
-    grid: Callable[[object], tuple[int, int]]
-    merge: Callable[[object], int] = lambda config: 1
+    grid: Callable[[Any], tuple[int, int]]
+    merge: Callable[[Any], int] = lambda config: 1
     image: str = "tile"
 
     def __call__(self, seen: Seen) -> Layout:
@@ -64,7 +65,7 @@ class Native:
     """
 
     grids: Callable[[Seen], Tensor]
-    merge: Callable[[object], int]
+    merge: Callable[[Any], int]
     order: Callable[[Seen], Tensor] | None = None
     blocks: bool = True
 
@@ -123,7 +124,7 @@ class Packed:
         count = side**2
         crops = self._crops(seen)
         numbers = torch.arange(sum(crops) * count, device=seen.device, dtype=torch.float64).view(-1, count, 1)
-        rows = torch.cat(self._pack(seen, list(numbers.split(crops))))[:, 0]  # [R]
+        rows = torch.cat(self._pack(seen, list(torch.split(numbers, crops))))[:, 0]  # [R]
         if bool((rows != rows.round()).any()):
             raise UnsupportedMode(
                 "this image is shrunk between its crops, so that its rows are mixtures of tokens; give a smaller image"
@@ -137,7 +138,7 @@ class Packed:
         first = torch.cat([torch.zeros(1, dtype=torch.int64), torch.tensor(crops).cumsum(0)[:-1]])
         overview = torch.zeros(sum(crops), dtype=torch.bool)
         overview[first] = True
-        place, canvas = self._places(index.split(lengths), crops, side)
+        place, canvas = self._places(torch.split(index, lengths), crops, side)
         return Layout(
             lengths=lengths,
             index=index,

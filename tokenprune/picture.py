@@ -70,8 +70,8 @@ def overlay(
     rows = _Axis.of(pixels.shape[0], top, bottom, kept.shape[0])
     columns = _Axis.of(pixels.shape[1], left, right, kept.shape[1])
     painted = _paint(pixels, kept, rows, columns)
-    _frame(painted, kept if important is None else important, rows, columns, KEPT if important is None else IMPORTANT)
-    if important is not None:
+    _frame(painted, kept, rows, columns, KEPT if important is None else IMPORTANT)
+    if important is not None:  # over the first
         _frame(painted, kept & ~important, rows, columns, DIVERSE)
     return _captioned(Image.fromarray(painted), title, kept, important)
 
@@ -117,7 +117,7 @@ class _Axis:
         cell = np.floor(at).astype(np.int64)
         frame = max(1.0, step / 14)  # a pixel for every 14, the side of CLIP's patches
         inside = (at - cell) * step  # pixels from the cell's own start
-        edge = (inside < frame) | (step - inside <= frame)
+        edge = (inside < frame) | (step - inside < frame)
         seen = (cell >= 0) & (cell < count)
         return cls(np.where(seen, cell, 0), seen, edge)
 

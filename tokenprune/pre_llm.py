@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 import torch
@@ -34,15 +35,13 @@ class Short:
     """A shortened call.
 
     Args:
-        call: keyword arguments of the chunk, with ``mm_encoder_outputs`` as one tensor for each prompt.
-        container: how the model's own code hands features on: ``list`` or ``tensor``.
+        call: keyword arguments of the chunk, with ``mm_encoder_outputs`` in the model's own container.
         columns: where the chunk's columns went.
         turn: what the cache has to remember.
         receipt: what was kept.
     """
 
     call: dict[str, Any]
-    container: str
     columns: Columns
     turn: Turn
     receipt: Receipt
@@ -76,9 +75,8 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         filled = columns.stays[placeholder].to(rows.device)  # not those of placeholders that the mask hides
         output = _features(encoded, family.feature_field, filled, room)
         short["mm_encoder_outputs"] = {} if output is None else {"image": output}
-    container = "tensor" if isinstance(encoded.output[family.feature_field], Tensor) else "list"
     receipt = _receipt(family, model, pipeline, encoded, selection, turn, rows, clock)
-    return Short(short, container, columns, turn, receipt)
+    return Short(short, columns, turn, receipt)
 
 
 @contextmanager
@@ -132,16 +130,23 @@ def _pad_id(model: Model) -> int:
 
 
 def _features(encoded: Encoded, field: str, rows: Tensor, room: list[int]) -> Any:
-    """The encoder's output with one tensor for each prompt that keeps any: so beams repeat what belongs together."""
+    """The encoder's output without the dropped rows, in parts of which none holds rows of two prompts.
+
+    So beams repeat what belongs together. A model that hands features on as a list gets one part for each prompt that
+    keeps any; one that hands on a tensor gets parts of equal size, [P, rows, C]. Parallel streams are cut alike.
+    """
     if bool(rows.all()):
         return encoded.output
     spans = [(start, stop) for start, stop in _spans(room) if bool(rows[start:stop].any())]
     if not spans:
         return None
 
-    def cut(features: Any) -> list[Tensor]:
+    def cut(features: Any) -> Any:
         flat = torch.cat([piece.reshape(-1, piece.shape[-1]) for piece in features])
-        return [flat[start:stop][rows[start:stop]] for start, stop in spans]
+        parts = [flat[start:stop][rows[start:stop]] for start, stop in spans]
+        if isinstance(features, Tensor):
+            return torch.cat(parts).unflatten(0, (-1, gcd(*map(len, parts))))
+        return parts
 
     output = copy(encoded.output)
     for unread in ("last_hidden_state", "hidden_states", "attentions", "pooler_output"):
@@ -158,16 +163,6 @@ def _spans(room: list[int]) -> Iterator[tuple[int, int]]:
     for count in room:
         yield start, start + count
         start += count
-
-
-def contained(output: Any, field: str, container: str) -> Any:
-    """The features in the container that the model's forward was written for."""
-    features = output[field]
-    if container == "list" or isinstance(features, Tensor):
-        return output
-    output = copy(output)
-    output[field] = torch.cat(list(features))[None]  # [1, R, C]
-    return output
 
 
 def _receipt(

@@ -19,7 +19,7 @@ class Columns:
         source: [B, S] int64, the column of the full prompt.
         filled: [B, S] bool, false where the short prompt is padding.
         stays: [B, L] bool, columns of the full prompt that are in the short one.
-        identity: whether the short prompt is the full one. Of equal length is not enough: the longest may have no image.
+        identity: whether the short prompt is the full one; equal length is not enough, the longest may have no image.
     """
 
     source: Tensor
@@ -80,7 +80,7 @@ class Columns:
     def short(self, wanted: Tensor) -> Tensor:
         """[K] int64 ascending: the short columns that hold any of the full columns ``wanted`` [B, W]; at least one."""
         at = self._at().gather(1, wanted)
-        found: Tensor = torch.unique(at[at >= 0])  # type: ignore[no-untyped-call]
+        found: Tensor = torch.unique(at[at >= 0])
         return found if len(found) else found.new_zeros(1)
 
     def _at(self) -> Tensor:

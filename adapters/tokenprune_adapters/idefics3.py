@@ -1,4 +1,4 @@
-"""Idefics3 and SmolVLM: tiles between marker tokens, then the whole image; pixel shuffle of scale_factor squared patches."""
+"""Idefics3 and SmolVLM: tiles between marker tokens, then the whole image; scale_factor squared patches a token."""
 
 from typing import Any
 

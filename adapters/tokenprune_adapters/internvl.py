@@ -7,7 +7,7 @@ from tokenprune.layouts import Tiles
 
 
 def _merge(config: Any) -> int:
-    return round(1 / config.downsample_ratio)
+    return int(round(1 / config.downsample_ratio))
 
 
 def _grid(config: Any) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from tokenprune.layouts import Tiles
 
 
 def _merge(config: Any) -> int:
-    return round(1 / config.vision_config.pixel_shuffle_ratio)
+    return int(round(1 / config.vision_config.pixel_shuffle_ratio))
 
 
 def _grid(config: Any) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Qwen2-VL, Qwen2.5-VL, Qwen3-VL and Qwen3.5: images of their own size, 2 x 2 patches a token, positions on three axes."""
+"""Qwen2-VL, Qwen2.5-VL, Qwen3-VL, Qwen3.5, GLM-4V: images of their own size, 2 x 2 patches a token, three axes."""
 
 from typing import Any
 

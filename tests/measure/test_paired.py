@@ -26,10 +26,12 @@ def test_the_interval_covers_what_the_pairs_leave_open():
 
 
 def test_is_reproducible_and_prints_its_size():
-    once, again = (ratio([1.0, 1.5, 2.0, 2.5], [1.0] * 4) for _ in range(2))
+    values = [1.1**power for power in range(12)]
+    once, again = (ratio(values, [1.0] * 12, resamples=7) for _ in range(2))
     assert once == again
-    assert str(once).startswith("1.75 (")
-    assert str(once).endswith("n = 4)")
+    assert once != ratio(values, [1.0] * 12, resamples=7, seed=1)
+    assert str(once).startswith("1.69 (")
+    assert str(once).endswith("n = 12)")
 
 
 @pytest.mark.parametrize(("above", "below"), [([], []), ([1.0, 2.0], [1.0])])

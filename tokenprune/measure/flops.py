@@ -44,7 +44,7 @@ def _missing() -> dict[Any, Any]:
     return {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
 
 
-def _attention(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-    """Shapes [B, H, Q, d], [B, Hkv, K, d], [B, Hkv, K, dv]; two matrix products."""
+def _attention(query: Any, key: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    """Shapes [B, H, Q, d] and [B, Hkv, K, d]; two matrix products for each head of the queries."""
     batch, heads, count, width = query
-    return int(2 * batch * heads * count * key[2] * (width + value[3]))
+    return int(2 * 2 * batch * heads * count * key[2] * width)
