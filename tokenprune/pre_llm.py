@@ -145,7 +145,7 @@ def _features(encoded: Encoded, field: str, rows: Tensor, room: list[int]) -> An
         flat = torch.cat([piece.reshape(-1, piece.shape[-1]) for piece in features])
         parts = [flat[start:stop][rows[start:stop]] for start, stop in spans]
         if isinstance(features, Tensor):
-            return torch.cat(parts).unflatten(0, (-1, gcd(*map(len, parts))))
+            return torch.cat(parts).view(-1, gcd(*map(len, parts)), flat.shape[-1])
         return parts
 
     output = copy(encoded.output)

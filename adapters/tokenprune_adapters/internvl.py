@@ -7,7 +7,8 @@ from tokenprune.layouts import Tiles
 
 
 def _merge(config: Any) -> int:
-    return int(round(1 / config.downsample_ratio))
+    merge: int = round(1 / config.downsample_ratio)
+    return merge
 
 
 def _grid(config: Any) -> tuple[int, int]:

@@ -7,7 +7,8 @@ from tokenprune.layouts import Tiles
 
 
 def _merge(config: Any) -> int:
-    return int(round(1 / config.vision_config.pixel_shuffle_ratio))
+    merge: int = round(1 / config.vision_config.pixel_shuffle_ratio)
+    return merge
 
 
 def _grid(config: Any) -> tuple[int, int]:
