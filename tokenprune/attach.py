@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import threading
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NoReturn
@@ -12,23 +11,26 @@ from typing import Any, NoReturn
 import torch
 
 from tokenprune.chunk import bound, has_pixels
-from tokenprune.encode import cue_sources
 from tokenprune.errors import (
     AlreadyAttached,
     NothingPruned,
     NothingPrunedWarning,
     UnprunedInputWarning,
     UnsupportedMode,
+    warn,
 )
 from tokenprune.family import Family, Model, family_of
 from tokenprune.flash import positions_hidden
 from tokenprune.forwarding import continued_forward, continues, pruned_forward
 from tokenprune.generating import pruned_generate
+from tokenprune.listen import cue_sources
 from tokenprune.pipeline import Pipeline, Source, load
+from tokenprune.pre_llm import uncut
 from tokenprune.receipt import Receipt
 from tokenprune.seams import check_seams, unwrapped
 
 _KEY = "_tokenprune"
+_ATTACHING = threading.Lock()
 
 
 def attach(model: Model, pipeline: Source = "vispruner", *, strict: bool = False, **changes: Any) -> Attachment:
@@ -52,14 +54,15 @@ def attach(model: Model, pipeline: Source = "vispruner", *, strict: bool = False
     """
     chosen = load(pipeline, **changes)
     inner = unwrapped(model)
-    if _KEY in inner.__dict__:
-        raise AlreadyAttached(
-            f"this {type(inner).__name__} already runs {inner.__dict__[_KEY].pipeline.name!r}; detach that first"
-        )
-    family = family_of(inner)
-    check_seams(inner)
-    cue_sources(family, inner, chosen, {})
-    return Attachment(inner, family, chosen, strict)
+    with _ATTACHING:
+        if _KEY in inner.__dict__:
+            raise AlreadyAttached(
+                f"this {type(inner).__name__} already runs {inner.__dict__[_KEY].pipeline.name!r}; detach that first"
+            )
+        family = family_of(inner)
+        check_seams(inner)
+        cue_sources(family, inner, chosen, {})
+        return Attachment(inner, family, chosen, strict)
 
 
 class Attachment:
@@ -67,27 +70,35 @@ class Attachment:
 
     def __init__(self, model: Model, family: Family, pipeline: Pipeline, strict: bool) -> None:
         self.model, self.family, self.pipeline, self.strict = model, family, pipeline, strict
-        self._lock, self._local, self._warned = threading.RLock(), threading.local(), False
-        self._own = {name: model.__dict__.get(name) for name in ("generate", "forward")}
+        self._lock, self._local, self._warned = threading.RLock(), threading.local(), set[type[UserWarning]]()
+        self._before = {name: model.__dict__.get(name) for name in ("generate", "forward")}
         self._generate, self._forward = model.generate, model.forward
-        state = model.__dict__
-        state[_KEY] = self
-        state["generate"] = functools.wraps(self._generate)(lambda *args, **kwargs: self._on_generate(args, kwargs))
-        state["forward"] = functools.wraps(self._forward)(lambda *args, **kwargs: self._on_forward(args, kwargs))
+        self._ours = {
+            "generate": functools.wraps(self._generate)(lambda *args, **kwargs: self._on_generate(args, kwargs)),
+            "forward": functools.wraps(self._forward)(lambda *args, **kwargs: self._on_forward(args, kwargs)),
+        }
+        model.__dict__.update({_KEY: self, **self._ours})
+
+    @property
+    def attached(self) -> bool:
+        """Whether the model still runs this pipeline."""
+        return self.model.__dict__.get(_KEY) is self
 
     @property
     def receipt(self) -> Receipt | None:
-        """What the last call of this thread kept; None when it has pruned nothing yet."""
+        """What the last call of this thread that had images kept; None when there was none yet."""
         return getattr(self._local, "receipt", None)
 
     def detach(self) -> None:
-        """Leave the model exactly as it was. Detaching twice does nothing."""
-        state = self.model.__dict__
-        if state.get(_KEY) is not self:
-            return
+        """Leave the model exactly as it was, once no thread runs it. Detaching twice does nothing."""
         with self._lock:
+            if not self.attached:
+                return
+            state = self.model.__dict__
             del state[_KEY]
-            for name, before in self._own.items():
+            for name, before in self._before.items():
+                if state.get(name) is not self._ours[name]:
+                    continue  # somebody has wrapped it since; from now on it only passes calls on
                 if before is None:
                     del state[name]
                 else:
@@ -106,27 +117,35 @@ class Attachment:
         raise UnsupportedMode("an attached model cannot be pickled. Detach it first, and attach again after loading")
 
     @contextmanager
-    def _inside(self) -> Iterator[None]:
-        """One thread runs the model; what the model calls on itself meanwhile is its own affair."""
+    def _running(self, call: Mapping[str, Any]) -> Iterator[bool]:
+        """One thread runs the model at a time; gives whether it is still attached when its turn comes."""
         with self._lock:
-            self._local.inside = True
+            before = getattr(self._local, "running", None)
+            self._local.running = (call.get("past_key_values"),)
             try:
-                yield
+                yield self.attached
             finally:
-                self._local.inside = False
+                self._local.running = before
+
+    def _part_of_running(self, call: Mapping[str, Any]) -> bool:
+        """Whether the running call makes this one, which is then its own affair; a callback may make others."""
+        running = getattr(self._local, "running", None)
+        if running is None or has_pixels(self.family, call):
+            return False
+        return call.get("past_key_values") is running[0] or not continues(call)
 
     def _hidden(self) -> AbstractContextManager[None]:
         return positions_hidden(self.family, self.model, self.pipeline.positions or self.family.positions)
 
     def _on_generate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if getattr(self._local, "inside", False):
+        if self._part_of_running(kwargs):
             return self._generate(*args, **kwargs)
         call = bound(self._generate, args, kwargs)
         if call.get("input_ids") is None and call.get("inputs") is not None:
             call["input_ids"] = call["inputs"]
-        images = self._has_work(call)
-        with self._inside(), torch.no_grad(), self._hidden():
-            if not images and not continues(call):
+        with self._running(call) as attached, torch.no_grad(), self._hidden():
+            images = attached and self._has_work(call)
+            if not attached or not (images or continues(call)):
                 return self._generate(*args, **kwargs)
             parts = (self.family, self.model, self.pipeline, self._generate, call)
             output, receipt = pruned_generate(*parts, images=images)
@@ -138,16 +157,17 @@ class Attachment:
             if has_pixels(self.family, kwargs):
                 raise UnsupportedMode("a compiled forward cannot prune; call generate, or prune_inputs before it")
             return self._forward(*args, **kwargs)
-        if getattr(self._local, "inside", False):
+        if self._part_of_running(kwargs):
             return self._forward(*args, **kwargs)
         call = bound(self._forward, args, kwargs)
-        work = self._has_work(call)
-        with self._inside(), self._hidden():
-            if work:
+        with self._running(call) as attached, self._hidden():
+            if attached and self._has_work(call):
                 output, receipt = pruned_forward(self.family, self.model, self.pipeline, self._forward, call)
                 self._record(receipt)
                 return output
-            return continued_forward(self._forward, call) if continues(call) else self._forward(*args, **kwargs)
+            if attached and continues(call):
+                return continued_forward(self._forward, call)
+            return self._forward(*args, **kwargs)
 
     def _has_work(self, call: Mapping[str, Any]) -> bool:
         """Whether a call brings images that can be pruned; says so when it brings some that cannot."""
@@ -167,20 +187,13 @@ class Attachment:
         if receipt is None:
             return
         self._local.receipt = receipt
-        asked = [self.pipeline.budget.resolve(image.before) for image in receipt.images]
-        if self.pipeline.budget.unit == "image" and any(
-            image.after == image.before > count for image, count in zip(receipt.images, asked, strict=True)
-        ):
-            self._complain(
-                NothingPrunedWarning,
-                f"every token of an image stayed though the budget is {self.pipeline.budget} of {receipt.before}; "
-                f"the splitter {type(self.pipeline.stages[0].splitter).__name__} does not keep to it",
-            )
+        if message := uncut(self.pipeline, receipt):
+            self._complain(NothingPrunedWarning, message)
 
     def _complain(self, category: type[UserWarning], message: str) -> None:
         """Raise if strict, else warn the first time."""
         if self.strict:
             raise NothingPruned(message)
-        if not self._warned:
-            self._warned = True
-            warnings.warn(message, category, stacklevel=4)
+        if category not in self._warned:
+            self._warned.add(category)
+            warn(message, category)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Literal
 
 from tokenprune.errors import BudgetError
@@ -44,9 +44,9 @@ class Budget:
             return value
         if isinstance(value, str):
             return _from_text(value)
-        if isinstance(value, bool) or not isinstance(value, Integral | float):
+        if isinstance(value, bool) or not isinstance(value, Real):
             raise BudgetError(f"a budget is a number or a text such as 64, 0.25 or '11.1%'; got {value!r}")
-        return _from_float(float(value)) if isinstance(value, float) else _from_int(int(value))
+        return _from_int(int(value), value) if isinstance(value, Integral) else _from_float(float(value))
 
     def resolve(self, count: int) -> int:
         """Tokens kept of a unit that has ``count``: nearest, ties up, at least one of a share that is not zero."""
@@ -76,10 +76,10 @@ def _decimal(number: Fraction) -> str:
         return format((Decimal(number.numerator) / Decimal(number.denominator)).normalize(), "f")
 
 
-def _from_int(value: int) -> Budget:
-    if value < 1:
-        raise BudgetError(f"a budget of {value} tokens: write '0%' to keep none, or a number from 1 on")
-    return Budget(Fraction(value), share=False)
+def _from_int(number: int, written: object, unit: Unit = "image") -> Budget:
+    if number < 1:
+        raise BudgetError(f"a budget of {written!r}: write '0%' to keep none, or a number of tokens from 1 on")
+    return Budget(Fraction(number), share=False, unit=unit)
 
 
 def _from_float(value: float) -> Budget:
@@ -105,7 +105,7 @@ def _from_text(value: str) -> Budget:
         return Budget(number / 100, share=True, unit=unit)  # type: ignore[arg-type]  # checked above
     if number.denominator != 1:
         raise BudgetError(f"a budget of {value!r}: tokens are counted in whole numbers; a share ends in %")
-    return Budget(_from_int(int(number)).amount, share=False, unit=unit)  # type: ignore[arg-type]
+    return _from_int(int(number), value, unit)  # type: ignore[arg-type]
 
 
 def apportion(total: int, weights: Sequence[float | Fraction], caps: Sequence[int]) -> list[int]:

@@ -26,6 +26,7 @@ class Chunk:
         prefix: [B, P] int64, attention mask of what is in the cache, in the cache's own count. None: no cache.
         stays: [B, Q] bool, columns before the chunk and whether they are in the cache. None: no cache.
         shift: [..., B] int64, by how much ``positions`` are smaller already than on the full prompt.
+        before: [B, P] int64, the ids in the cache. None: no cache, or the call does not bring them.
     """
 
     ids: Tensor
@@ -34,6 +35,21 @@ class Chunk:
     prefix: Tensor | None = None
     stays: Tensor | None = None
     shift: Tensor | None = None
+    before: Tensor | None = None
+
+
+def setting(model: Model, call: Mapping[str, Any], name: str) -> Any:
+    """What ``generate`` goes by: an argument, else the given configuration, else the model's."""
+    for value in (call.get(name), getattr(call.get("generation_config"), name, None)):
+        if value is not None:
+            return value
+    return getattr(model.generation_config, name, None)
+
+
+def pad_id(model: Model) -> int:
+    """What fills the gaps of a short prompt; it is masked, so any id does."""
+    pad = getattr(model, "generation_config", None) and model.generation_config.pad_token_id
+    return int(pad if isinstance(pad, int) else pad[0]) if pad else 0
 
 
 def cached(call: Mapping[str, Any]) -> int:
@@ -61,45 +77,45 @@ def chunk_of(family: Family, model: Model, call: Mapping[str, Any], *, generatin
     if generating and mask is None:
         mask = _inferred_mask(model, call)
     past = cached(call)
-    turn = turn_of(cache) if past else None
-    before = past + (turn.dropped if turn else 0)
-    if generating and (mask is None or mask.shape[1] == ids.shape[1]):
-        ids = ids[:, before:]
+    turn = turn_of(cache, len(ids)) if past else None
+    count = past + (turn.dropped if turn else 0)
+    before = None
+    if generating and count and (mask is None or mask.shape[1] == ids.shape[1]):
+        before, ids = ids[:, :count], ids[:, count:]
     new = ids.shape[1]
     here = torch.ones_like(ids) if mask is None else mask[:, -new:]
     if turn is not None:
-        return _continued(turn, call, ids, here, mask)
-    positions = _positions(family, model, {**call, "attention_mask": mask}, generating, before + new)[..., -new:]
+        before = None if before is None else turn.short_ids(before, pad_id(model))
+        return _continued(turn, call, ids, here, mask, before)
+    positions = _positions(family, model, {**call, "attention_mask": mask}, generating, past + new)[..., -new:]
     if not past:
         return Chunk(ids, here, positions)
     prefix = torch.ones(len(ids), past, dtype=here.dtype, device=ids.device) if mask is None else mask[:, :past]
-    return Chunk(ids, here, positions, prefix, prefix.bool())
+    return Chunk(ids, here, positions, prefix, prefix.bool(), before=before)
 
 
-def _continued(turn: Turn, call: Mapping[str, Any], ids: Tensor, here: Tensor, mask: Tensor | None) -> Chunk:
+def _continued(
+    turn: Turn, call: Mapping[str, Any], ids: Tensor, here: Tensor, mask: Tensor | None, before: Tensor | None
+) -> Chunk:
     """The columns after a pruned prompt."""
     new, cache = ids.shape[1], call["past_key_values"]
     short = turn.short_mask(mask, cache, new)
     positions = turn.positions(short, new)
     if call.get("position_ids") is not None:
         positions = call["position_ids"][..., -new:] - turn.shift[..., None]
-    decoded = short.shape[1] - turn.mask.shape[1] - new
-    stays = torch.cat([turn.stays, turn.stays.new_ones(len(ids), decoded)], 1)
-    return Chunk(ids, here, positions, short[:, :-new], stays, turn.shift)
+    prefix = short[:, :-new]
+    stays = torch.cat([turn.stays, prefix[:, turn.mask.shape[1] :].bool()], 1)
+    return Chunk(ids, here, positions, prefix, stays, turn.shift, before)
 
 
 def _inferred_mask(model: Model, call: Mapping[str, Any]) -> Tensor:
     """What ``generate`` reads off the ids when it is given no mask: padding ids are padding, unless they end a text."""
-    ids, config = call["input_ids"], model.generation_config
-    given = call.get("generation_config")
 
-    def setting(name: str) -> list[int]:
-        value = call.get(name)
-        if value is None:
-            value = getattr(given, name, None) if getattr(given, name, None) is not None else getattr(config, name)
+    def ids_of(name: str) -> list[int]:
+        value = setting(model, call, name)
         return [] if value is None else [value] if isinstance(value, int) else list(value)
 
-    pad, eos = setting("pad_token_id"), setting("eos_token_id")
+    ids, pad, eos = call["input_ids"], ids_of("pad_token_id"), ids_of("eos_token_id")
     if not pad or set(pad) & set(eos):
         return torch.ones_like(ids)
     mask: Tensor = ids != pad[0]

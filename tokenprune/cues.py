@@ -7,6 +7,7 @@ computed here in float32 from the queries and keys of the single module asked fo
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -25,7 +26,7 @@ _MARK = "_tokenprune_tap"  # where a module carries its tap
 
 
 class Tap:
-    """What was read from one module.
+    """What was read from one module by the thread that taps it; other threads may run it meanwhile.
 
     Args:
         module: the attention module.
@@ -36,33 +37,35 @@ class Tap:
     def __init__(self, module: nn.Module, reduce: Reduce):
         self.module, self.reduce = module, reduce
         self.config: Any = vars(module).get("config")
+        self.real = copy(module)  # the attention function gets this one, which is never tapped; parameters are shared
+        self.thread = threading.get_ident()
         self.values: list[Tensor] = []
 
     @property
     def value(self) -> Tensor:
-        """All that was read, along the first axis.
+        """All that was read, along the first axis; errors as in `require`."""
+        self.require()
+        return self.values[0] if len(self.values) == 1 else torch.cat(self.values)
+
+    def require(self) -> None:
+        """Make sure that something was read.
 
         Raises:
-            AttachError: nothing was read, because the module did not run or has an attention of its own.
+            AttachError: nothing was, because the module did not run or has an attention of its own.
         """
         if not self.values:
             raise AttachError(
                 f"the tapped {type(self.module).__name__} gave nothing: it did not run inside the block or does not go "
                 "through transformers' attention interface. Tap another module, or do without this cue."
             )
-        return self.values[0] if len(self.values) == 1 else torch.cat(self.values)
 
     def run(self, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, *rest: Any, **options: Any) -> Any:
-        """The real attention, with the module's real config in place while it runs; then read."""
+        """The real attention, with a module that has its real config; then read."""
         name = self.config._attn_implementation
-        real = _implementation(self.module, name)
-        tapped, self.module.config = self.module.config, self.config
-        try:
-            out = real(self.module, query, key, value, attention_mask, *rest, **options)
-        finally:
-            self.module.config = tapped
-        with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
-            self._read(name or "eager", query, key, attention_mask, options)
+        out = _implementation(self.real, name)(self.real, query, key, value, attention_mask, *rest, **options)
+        if torch.compiler.is_compiling() or threading.get_ident() == self.thread:
+            with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
+                self._read(name or "eager", query, key, attention_mask, options)
         return out
 
     def _read(self, name: str, query: Tensor, key: Tensor, mask: Any, options: dict[str, Any]) -> None:
@@ -142,7 +145,11 @@ def _register() -> None:
 
 
 def _dispatch(module: nn.Module, *inputs: Any, **options: Any) -> Any:
-    return vars(module)[_MARK].run(*inputs, **options)
+    found = vars(module).get(_MARK)
+    if found is None:  # another thread has left its block since this one looked the attention up
+        config: Any = module.config
+        return _implementation(module, config._attn_implementation)(module, *inputs, **options)
+    return found.run(*inputs, **options)
 
 
 def _implementation(module: nn.Module, name: str | None) -> Callable[..., Any]:

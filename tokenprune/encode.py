@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from tokenprune.cues import Tap, cls_row, received, tap
-from tokenprune.errors import AttachError, MissingCue
-from tokenprune.family import Family, Model, Tower, submodule, tower_of
+from tokenprune.errors import AttachError
+from tokenprune.family import Family, Model, Tower, tower_of
 from tokenprune.layout import Layout, Seen
+from tokenprune.listen import Settings, cue_sources, listening
 from tokenprune.pipeline import Pipeline
 from tokenprune.tokens import VisualTokens
+
+_TURNS: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()  # models that have been encoded with
 
 
 @dataclass(frozen=True)
@@ -39,72 +41,6 @@ class Encoded:
     names: Mapping[str, str]
 
 
-class Settings:
-    """The model's config, with what a call overrides."""
-
-    def __init__(self, config: Any, call: Mapping[str, Any]) -> None:
-        self._config, self._call = config, call
-
-    def __getattr__(self, name: str) -> Any:
-        value = self._call.get(name)
-        return getattr(self._config, name) if value is None else value
-
-
-def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str, Any]) -> dict[str, str]:
-    """Where each cue a pipeline reads comes from: {name as it is read: ``NAME@LAYER``}.
-
-    Raises:
-        MissingCue: this model does not give one of them.
-        UnknownFamily: the family is not built with this encoder.
-    """
-    encoder, spec = tower_of(family, model)
-    given = {"received_attention"} | ({"cls_attention"} if spec.cls else set()) if spec.attention else set()
-    sources = {}
-    for wish in pipeline.reads:
-        found = next((name for name in wish.split("|") if name.split("@")[0] in given), None)
-        if found is None:
-            raise MissingCue(
-                f"{pipeline.name!r} reads {wish.replace('|', ' or ')}; {type(model).__name__} gives "
-                f"{', '.join(sorted(given)) or 'no cue'}"
-                + (" (add @LAYER for another layer than the default)" if given else "; 'divprune' needs none")
-            )
-        kind, _, at = found.partition("@")
-        depth = len(submodule(encoder, _layers(encoder, spec)))
-        sources[found] = (
-            f"{kind}@{_absolute(int(at), depth, found) if at else _default(family, model, kind, depth, call)}"
-        )
-    return sources
-
-
-def _layers(encoder: Any, spec: Tower) -> str:
-    """The path of the encoder's list of layers."""
-    for path in spec.attention:
-        stem = path.split(".{}")[0]
-        try:
-            submodule(encoder, stem)
-        except AttributeError:
-            continue
-        return stem
-    raise AttachError(
-        f"{type(encoder).__name__} has none of {', '.join(spec.attention)}; this transformers version lays it out anew"
-    )
-
-
-def _absolute(layer: int, depth: int, name: str) -> int:
-    if not -depth <= layer < depth:
-        raise MissingCue(f"{name!r} asks for encoder layer {layer}; this encoder has {depth}, numbered from 0")
-    return layer % depth
-
-
-def _default(family: Family, model: Model, kind: str, depth: int, call: Mapping[str, Any]) -> int:
-    """The layer whose output the language model gets; for received attention without CLS token the last one."""
-    _, spec = tower_of(family, model)
-    if kind == "received_attention" and spec.cls is None:
-        return depth - 1
-    state = family.feature_layer(Settings(model.config, call))
-    return _absolute(state if state < 0 else state - 1, depth, kind)
-
-
 def encode(
     family: Family, model: Model, call: Mapping[str, Any], pipeline: Pipeline, ids: Tensor, placeholder: Tensor
 ) -> Encoded:
@@ -122,7 +58,7 @@ def encode(
     base = model.base_model
     function = base.get_image_features
     arguments = {name: call[name] for name in inspect.signature(function).parameters if name in call}
-    with _listening(family, model, sources) as (taps, seen):
+    with _TURNS.setdefault(model, threading.RLock()), listening(family, model, sources) as heard:
         output = function(**arguments, return_dict=True)
     pieces = [piece.reshape(-1, piece.shape[-1]) for piece in output[family.feature_field]]
     rows = torch.cat(pieces)
@@ -131,11 +67,11 @@ def encode(
     samples = torch.tensor(_sample_of(layout.lengths, placeholder.sum(-1).tolist()), dtype=torch.int64)
     spec = tower_of(family, model)[1]
     space = layout.spread(rows.detach())
-    if pipeline.stages[0].space == "encoder" and "encoder" in seen:
-        space = _encoder_space(layout, spec, seen["encoder"].detach())
+    if pipeline.stages[0].space == "encoder" and heard.encoder is not None:
+        space = _encoder_space(layout, spec, heard.encoder.detach())
     tokens = VisualTokens(
         space,
-        cues={name: layout.pool(_flat(layout, spec, one.values)) for name, one in taps.items()},
+        cues={name: layout.pool(_flat(layout, spec, values)) for name, values in heard.cues.items()},
         valid=layout.valid,
         place=layout.place,
         canvas=layout.canvas,
@@ -144,32 +80,6 @@ def encode(
         overview=layout.overview,
     )
     return Encoded(output, rows, layout.index, tokens, sources)
-
-
-@contextmanager
-def _listening(
-    family: Family, model: Model, sources: Mapping[str, str]
-) -> Iterator[tuple[dict[str, Tap], dict[str, Tensor]]]:
-    """Tap the attention modules that are asked for, and note what enters the projector; all of it is taken back."""
-    encoder, spec = tower_of(family, model)
-    seen: dict[str, Tensor] = {}
-    here = threading.get_ident()
-
-    def note(_: Any, inputs: tuple[Tensor, ...]) -> None:
-        if threading.get_ident() == here:  # another thread may run the same model meanwhile
-            seen["encoder"] = inputs[0]
-
-    with ExitStack() as stack:
-        if family.projector:
-            hook = submodule(model.base_model, family.projector).register_forward_pre_hook(note)
-            stack.callback(hook.remove)
-        taps = {}
-        for name, source in sources.items():
-            kind, _, layer = source.partition("@")
-            stem, suffix = _layers(encoder, spec), spec.attention[0].split("{}")[1]
-            reduce = cls_row(0 if spec.cls == "first" else -1) if kind == "cls_attention" else received()
-            taps[name] = stack.enter_context(tap(submodule(encoder, f"{stem}.{layer}{suffix}"), reduce))
-        yield taps, seen
 
 
 def _flat(layout: Layout, spec: Tower, values: list[Tensor]) -> Tensor:

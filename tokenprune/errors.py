@@ -17,6 +17,9 @@ TokenpruneError
 NothingPrunedWarning, UnprunedInputWarning (UserWarning)
 """
 
+import sys
+import warnings
+
 
 class TokenpruneError(Exception):
     """Root of the tree."""
@@ -76,3 +79,11 @@ class NothingPrunedWarning(UserWarning):
 
 class UnprunedInputWarning(UserWarning):
     """This input reaches the model as it is, because it carries no tokens that can be pruned."""
+
+
+def warn(message: str, category: type[UserWarning]) -> None:
+    """Warn at the line of the caller's that called us, perhaps through torch or transformers."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("tokenprune", "torch", "transformers"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

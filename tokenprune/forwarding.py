@@ -34,7 +34,7 @@ def pruned_forward(
     output = forward(**{**arguments, "return_dict": True})
     if back is not None:
         output["logits"] = short.columns.scatter(output.logits, back.wanted, back.have)
-    if output.get("past_key_values") is not None and bool(short.turn.dropped):
+    if output.get("past_key_values") is not None and not short.turn.complete:
         remember(output.past_key_values, short.turn)
     return (output if _wants_dict(model, call) else output.to_tuple()), short.receipt
 
@@ -49,12 +49,10 @@ def short_arguments(short: Short, call: Mapping[str, Any]) -> dict[str, Any]:
 
 def continued_forward(forward: Forward, call: dict[str, Any]) -> Any:
     """Decode after a pruned prompt: the mask and the positions are mapped onto what the cache holds."""
-    cache = call["past_key_values"]
-    turn = turn_of(cache)
+    turn = continues(call)
     assert turn is not None
-    given = call["input_ids"] if call.get("input_ids") is not None else call["inputs_embeds"]
-    new = given.shape[1]
-    mask = turn.short_mask(call.get("attention_mask"), cache, new)
+    new = _given(call).shape[1]
+    mask = turn.short_mask(call.get("attention_mask"), call["past_key_values"], new)
     positions = turn.positions(mask, new)
     if call.get("position_ids") is not None:
         positions = call["position_ids"] - turn.shift[..., None]
@@ -63,7 +61,13 @@ def continued_forward(forward: Forward, call: dict[str, Any]) -> Any:
 
 def continues(call: Mapping[str, Any]) -> Turn | None:
     """The pruned prompt that a call goes on from."""
-    return turn_of(call["past_key_values"]) if cached(call) else None
+    return turn_of(call["past_key_values"], len(_given(call))) if cached(call) else None
+
+
+def _given(call: Mapping[str, Any]) -> Tensor:
+    """[B, T] ids or [B, T, C] embeddings."""
+    given: Tensor = call["input_ids"] if call.get("input_ids") is not None else call["inputs_embeds"]
+    return given
 
 
 def consumed(model: Model, call: Mapping[str, Any]) -> set[str]:

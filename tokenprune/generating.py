@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from tokenprune.callbacks import Prompt, show_prompt
-from tokenprune.chunk import chunk_of
+from tokenprune.chunk import Chunk, cached, chunk_of, setting
 from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
 from tokenprune.forwarding import consumed
@@ -36,7 +37,7 @@ def pruned_generate(
         call: its keyword arguments.
         images: whether they bring images; else they go on from a pruned prompt.
     """
-    _refuse(call)
+    _refuse(model, call)
     chunk = chunk_of(family, model, call, generating=True)
     arguments = {name: value for name, value in call.items() if name not in ("inputs", *consumed(model, call))}
     short: Short | None = None
@@ -45,14 +46,8 @@ def pruned_generate(
         arguments |= short.call
         turn = short.turn
     else:
-        assert chunk.prefix is not None
-        mask = torch.cat([chunk.prefix, chunk.mask.to(chunk.prefix.dtype)], 1)
-        arguments |= {"input_ids": chunk.ids, "attention_mask": mask, "position_ids": chunk.positions}
-        for name in family.per_token:
-            arguments.pop(name, None)  # nothing visual follows, and the model's default says so
-        found = turn_of(call["past_key_values"])
-        assert found is not None
-        turn = found
+        arguments, turn = _text(family, arguments, chunk)
+    _precede(family, arguments, chunk)
     prompt = Prompt(call["input_ids"], arguments["input_ids"])
     _lengths(model, arguments, prompt.full.shape[1] - prompt.short.shape[1])
     show_prompt(arguments, prompt)
@@ -61,11 +56,33 @@ def pruned_generate(
     return _restored(output, prompt, turn), short.receipt if short else None
 
 
-def _refuse(call: Mapping[str, Any]) -> None:
+def _text(family: Family, arguments: dict[str, Any], chunk: Chunk) -> tuple[dict[str, Any], Turn]:
+    """The arguments of a call that adds no images to a pruned prompt, and that prompt."""
+    turn = turn_of(arguments["past_key_values"], len(chunk.ids))
+    assert turn is not None
+    assert chunk.prefix is not None
+    mask = torch.cat([chunk.prefix, chunk.mask.to(chunk.prefix.dtype)], 1)
+    rest = {name: value for name, value in arguments.items() if name not in family.per_token}  # text is their default
+    return {**rest, "input_ids": chunk.ids, "attention_mask": mask, "position_ids": chunk.positions}, turn
+
+
+def _precede(family: Family, arguments: dict[str, Any], chunk: Chunk) -> None:
+    """Put what is in the cache before what is new; ``generate`` counts from there, and reads the ids of earlier turns.
+
+    Positions and types are those of columns that are never computed again, so that zeros do.
+    """
+    if chunk.prefix is None:
+        return
+    for name in ("position_ids", *family.per_token):
+        if name in arguments:
+            arguments[name] = pad(arguments[name], (chunk.prefix.shape[1], 0))
+    if chunk.before is not None:
+        arguments["input_ids"] = torch.cat([chunk.before, arguments["input_ids"]], 1)
+
+
+def _refuse(model: Model, call: Mapping[str, Any]) -> None:
     """Modes that would go wrong."""
-    config = call.get("generation_config")
-    paged = "paged" in (call.get("cache_implementation"), getattr(config, "cache_implementation", None))
-    if paged:
+    if setting(model, call, "cache_implementation") == "paged":
         raise UnsupportedMode(
             "cache_implementation='paged' takes lists of token ids and drops the images; use 'dynamic' or 'static'"
         )
@@ -74,29 +91,26 @@ def _refuse(call: Mapping[str, Any]) -> None:
             "the cache holds a pruned prompt, and generate goes on from that with input_ids alone; pass the ids, or "
             "call the model itself with inputs_embeds"
         )
+    drafts = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit")
+    if cached(call) and any(setting(model, call, name) for name in drafts):
+        raise UnsupportedMode(
+            "assisted decoding does not go on from a cache: transformers feeds what is in it to the model once more. "
+            "Leave out the assistant, or past_key_values"
+        )
 
 
 def _lengths(model: Model, arguments: dict[str, Any], shorter: int) -> None:
     """Absolute lengths keep their meaning: they count the given prompt."""
-    config = arguments.get("generation_config")
-
-    def setting(name: str) -> Any:
-        for value in (arguments.get(name), getattr(config, name, None), getattr(model.generation_config, name, None)):
-            if value is not None:
-                return value
-        return None
-
     for name, relative in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
-        value = setting(name)
-        if not shorter or value is None or setting(relative) is not None:
+        value = setting(model, arguments, name)
+        if not shorter or value is None or setting(model, arguments, relative) is not None:
             continue
         value = max(value - shorter, 0)
-        if config is None or name in arguments:
+        if arguments.get("generation_config") is None or name in arguments:
             arguments[name] = value
         else:
-            config = deepcopy(config)
-            setattr(config, name, value)
-            arguments["generation_config"] = config
+            arguments["generation_config"] = deepcopy(arguments["generation_config"])
+            setattr(arguments["generation_config"], name, value)
 
 
 @contextmanager
@@ -129,6 +143,6 @@ def _restored(output: Any, prompt: Prompt, turn: Turn) -> Any:
         return prompt.restore(output)
     output = copy(output)
     output["sequences"] = prompt.restore(output.sequences)
-    if output.get("past_key_values") is not None and turn.dropped:
+    if output.get("past_key_values") is not None and not turn.complete:
         remember(output.past_key_values, turn)
     return output

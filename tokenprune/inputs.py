@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from tokenprune.chunk import chunk_of, has_pixels
-from tokenprune.errors import UnsupportedMode
+from tokenprune.errors import NothingPrunedWarning, UnsupportedMode, warn
 from tokenprune.family import Model, family_of
 from tokenprune.forwarding import consumed, short_arguments
 from tokenprune.pipeline import Source, load
-from tokenprune.pre_llm import shorten
+from tokenprune.pre_llm import shorten, uncut
 from tokenprune.receipt import Receipt
 from tokenprune.seams import check_seams, unwrapped
 
@@ -57,4 +57,6 @@ def prune_inputs(
     arguments = short_arguments(short, inputs)
     result = PrunedInputs({name: value for name, value in {**inputs, **arguments}.items() if name not in gone})
     result.receipt = short.receipt
+    if message := uncut(chosen, short.receipt):
+        warn(message, NothingPrunedWarning)
     return result

@@ -16,14 +16,16 @@ from math import gcd
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
-from tokenprune.chunk import Chunk, has_text_row
+from tokenprune.chunk import Chunk, has_text_row, pad_id
 from tokenprune.encode import Encoded, encode
+from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
 from tokenprune.pipeline import Pipeline
 from tokenprune.prompt import Columns, Positions, shifts
-from tokenprune.receipt import Receipt, images_of
+from tokenprune.receipt import Receipt, images_of, uncut_units
 from tokenprune.tokens import Selection
 from tokenprune.turn import Turn
 
@@ -56,7 +58,13 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         pipeline: what chooses.
         call: keyword arguments of ``generate`` or ``forward``.
         chunk: the columns they add.
+
+    Raises:
+        UnsupportedMode: it brings encoded images too.
+        AttachError: images and placeholders do not fit.
     """
+    if call.get("mm_encoder_outputs"):
+        raise UnsupportedMode("a call brings pixels or mm_encoder_outputs, not both; leave one of them out")
     clock: dict[str, float] = {}
     placeholder = chunk.ids == getattr(model.config, family.placeholder)
     room = placeholder.sum(-1).tolist()
@@ -71,12 +79,22 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         policy = pipeline.positions or family.positions
         text_row = has_text_row(model, chunk.positions)
         short, turn = _cut(policy, text_row, family.per_token, call, chunk, columns, stays)
-        short["input_ids"] = columns.gather(chunk.ids, _pad_id(model))
+        short["input_ids"] = columns.gather(chunk.ids, pad_id(model))
         filled = columns.stays[placeholder].to(rows.device)  # not those of placeholders that the mask hides
         output = _features(encoded, family.feature_field, filled, room)
         short["mm_encoder_outputs"] = {} if output is None else {"image": output}
     receipt = _receipt(family, model, pipeline, encoded, selection, turn, rows, clock)
     return Short(short, columns, turn, receipt)
+
+
+def uncut(pipeline: Pipeline, receipt: Receipt) -> str:
+    """What to say of a receipt whose budget was not kept to; nothing where it was."""
+    if not receipt.uncut:
+        return ""
+    return (
+        f"every token of {receipt.uncut} {pipeline.budget.unit}{'s' * (receipt.uncut != 1)} stayed though the budget "
+        f"is {receipt.budget}; the splitter {type(pipeline.stages[0].splitter).__name__} does not keep to it"
+    )
 
 
 @contextmanager
@@ -123,12 +141,6 @@ def _cut(
     return short, Turn(everything, mask, following, before + shift[..., -1])
 
 
-def _pad_id(model: Model) -> int:
-    """What fills the gaps of a short prompt; it is masked, so any id does."""
-    pad = getattr(model, "generation_config", None) and model.generation_config.pad_token_id
-    return int(pad if isinstance(pad, int) else pad[0]) if pad else 0
-
-
 def _features(encoded: Encoded, field: str, rows: Tensor, room: list[int]) -> Any:
     """The encoder's output without the dropped rows, in parts of which none holds rows of two prompts.
 
@@ -145,7 +157,7 @@ def _features(encoded: Encoded, field: str, rows: Tensor, room: list[int]) -> An
         flat = torch.cat([piece.reshape(-1, piece.shape[-1]) for piece in features])
         parts = [flat[start:stop][rows[start:stop]] for start, stop in spans]
         if isinstance(features, Tensor):
-            return torch.cat(parts).view(-1, gcd(*map(len, parts)), flat.shape[-1])
+            return rearrange(torch.cat(parts), "(p n) c -> p n c", n=gcd(*map(len, parts)))
         return parts
 
     output = copy(encoded.output)
@@ -182,6 +194,8 @@ def _receipt(
         length=turn.stays.shape[1],
         images=images_of(encoded.tokens, selection),
         budget=f"{pipeline.budget}" + (" per image" if pipeline.budget.unit == "image" else ""),
+        asked=sum(most for _, most in pipeline.budget.units(encoded.tokens)),
+        uncut=uncut_units(encoded.tokens, selection, pipeline.budget),
         source=tuple(encoded.names[name] for name in encoded.tokens.cues_read),
         space=pipeline.stages[0].space,
         positions=pipeline.positions or family.positions,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from tokenprune.budget import Budget
 from tokenprune.tokens import Selection, VisualTokens
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Receipt:
         length: columns of the given ``input_ids``.
         images: one entry an image or video, in prompt order.
         budget: what was asked, as text, with its unit.
+        asked: tokens that the budget comes to, all units together.
+        uncut: units (images, rows or prompts) of which every token stayed though the budget is smaller.
         source: the cues that were read, such as ``cls_attention@22``.
         space: where similarity was measured.
         positions: ``keep`` or ``renumber``.
@@ -64,6 +67,8 @@ class Receipt:
     length: int
     images: list[ImageReceipt]
     budget: str
+    asked: int
+    uncut: int
     source: tuple[str, ...]
     space: str
     positions: str
@@ -111,8 +116,8 @@ class Receipt:
         lines = [
             f"{self.pipeline} on {self.model}: {self.after} of {self.before} tokens ({share:.1f} %){extra}; "
             f"{images} image{'s' * (images != 1)}, {kept} slots of {len(self.slots)} x {self.length}",
-            f"asked {self.budget}; scored by {', '.join(self.source) or 'nothing'}; similarity in {self.space} space; "
-            f"positions: {self.positions}",
+            f"asked {self.budget}, {self.asked} in all; scored by {', '.join(self.source) or 'nothing'}; "
+            f"similarity in {self.space} space; positions: {self.positions}",
         ]
         for number, image in enumerate(self.images):
             rows = f", rows {' '.join(map(str, image.rows))}" if len(image.rows) > 1 else ""
@@ -136,6 +141,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def uncut_units(tokens: VisualTokens, selection: Selection, budget: Budget) -> int:
+    """How many units of the budget stayed whole though it is smaller."""
+    counts, kept = tokens.counts.tolist(), selection.counts.tolist()
+    totals = [
+        (sum(counts[row] for row in rows), sum(kept[row] for row in rows), most) for rows, most in budget.units(tokens)
+    ]
+    return sum(most < after == before for before, after, most in totals)
 
 
 def images_of(tokens: VisualTokens, selection: Selection) -> list[ImageReceipt]:

@@ -19,7 +19,7 @@ class Turn:
 
     Args:
         stays: [B, L] bool, columns of the full prompt that are in the cache.
-        mask: [B, S] int64, the attention mask of the short prompt.
+        mask: [B, S] int64, the attention mask of the short prompt; a row has as many ones as columns that stay.
         following: [..., B] int64, position id of the token after the prompt.
         shift: [..., B] int64, how much larger that id is when counted on the full prompt.
     """
@@ -33,6 +33,37 @@ class Turn:
     def dropped(self) -> int:
         """How many columns the cache is shorter than the prompt."""
         return self.stays.shape[1] - self.mask.shape[1]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the cache is what it would be had nothing been dropped. Reads back from the device."""
+        return torch.equal(self.stays, self.mask.bool()) and not bool(self.shift.any())
+
+    def repeated(self, rows: int) -> Turn:
+        """The turn of ``rows`` sequences, several of each prompt side by side.
+
+        Raises:
+            UnsupportedMode: that is not a multiple of the prompts.
+        """
+        batch = len(self.stays)
+        if rows % batch:
+            raise UnsupportedMode(f"the cache holds {batch} pruned prompts, this call goes on with {rows} sequences")
+        if rows == batch:
+            return self
+        parts = (part.repeat_interleave(rows // batch, 0) for part in (self.stays, self.mask))
+        return Turn(*parts, *(part.repeat_interleave(rows // batch, -1) for part in (self.following, self.shift)))
+
+    def short_ids(self, ids: Tensor, fill: int) -> Tensor:
+        """[B, S + decoded] ids in the cache, from those of the full prompt and what followed; padding gets ``fill``.
+
+        Args:
+            ids: [B, L + decoded].
+            fill: any id.
+        """
+        length = self.stays.shape[1]
+        kept = ids[:, :length][self.stays]
+        prompt = torch.full_like(self.mask, fill, dtype=ids.dtype).masked_scatter(self.mask.bool(), kept)
+        return torch.cat([prompt, ids[:, length:]], 1)
 
     def short_mask(self, mask: Tensor | None, cache: Any, new: int) -> Tensor:
         """[B, S + decoded + new]: a mask in full coordinates as the cache counts it.
@@ -62,10 +93,24 @@ class Turn:
         return (self.following[..., None] + since.clamp(min=0))[..., -new:]
 
 
-def turn_of(cache: Any) -> Turn | None:
-    """The turn a cache remembers, unless it was emptied since."""
+def turn_of(cache: Any, rows: int) -> Turn | None:
+    """The turn a cache remembers, for a call of ``rows`` sequences; None when nothing was dropped of what it holds.
+
+    Raises:
+        UnsupportedMode: it was cut since, to a place inside the pruned prompt.
+    """
     found: Turn | None = getattr(cache, _KEY, None)
-    return found if found is not None and cache.get_seq_length() >= found.mask.shape[1] else None
+    if found is None:
+        return None
+    length, least = int(cache.get_seq_length()), found.mask.shape[1]
+    if length >= least:
+        return found.repeated(rows)
+    if bool(found.stays[:, :length].all()):  # cut back to before the first column that was dropped
+        return None
+    raise UnsupportedMode(
+        f"the cache was cut to {length} tokens, inside a pruned prompt of {least}; cut it to before the first image, "
+        "or start with an empty cache"
+    )
 
 
 def remember(cache: Any, turn: Turn) -> None:

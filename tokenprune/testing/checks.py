@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tokenprune.pipeline import Pipeline, load
 from tokenprune.strategy import BudgetSplitter, Diversifier, Scorer
-from tokenprune.testing.draw import MakeCue, budgets, splits, visual_tokens
+from tokenprune.testing.draw import KINDS, MakeCue, budgets, splits, visual_tokens
 from tokenprune.testing.rules import (
     choices_are_sound,
     choices_stand_alone,
@@ -32,63 +32,64 @@ from tokenprune.tokens import Split, VisualTokens
 Cues = Mapping[str, MakeCue]
 
 
-def check_scorer(scorer: Scorer, cues: Cues | None = None, examples: int = 60, device: str = "cpu") -> None:
+def check_scorer(scorer: Scorer, cues: Cues | None = None, examples: int = 10, device: str = "cpu") -> None:
     """A score for every token: [B, N] float32, finite where the input is, from the cues it says it reads.
 
     Args:
         scorer: what is checked.
         cues: for cues that are not [B, N] or [B, H, N], name -> function of the features [B, N, C].
-        examples: how many inputs are drawn.
+        examples: how many inputs of each of `KINDS` are drawn.
         device: where the tensors are.
     """
     check_settings(scorer, Scorer)
-    drawn = visual_tokens(reads=scorer.reads, cues=cues, device=device)
-    search(scorer, st.tuples(drawn), partial(scores_are_sound, scorer), examples)
-    search(scorer, st.tuples(drawn), partial(scores_stand_alone, scorer), examples)
-    search(scorer, st.tuples(visual_tokens(device=device)), partial(cues_are_missed, scorer), 5)
+    drawn = [visual_tokens((kind,), scorer.reads, cues, device=device) for kind in KINDS]
+    search(scorer, [st.tuples(tokens) for tokens in drawn], partial(scores_are_sound, scorer), examples)
+    search(scorer, [st.tuples(tokens) for tokens in drawn], partial(scores_stand_alone, scorer), examples)
+    search(scorer, [st.tuples(visual_tokens(device=device))], partial(cues_are_missed, scorer), 5)
 
 
-def check_splitter(splitter: BudgetSplitter, examples: int = 60, device: str = "cpu") -> None:
+def check_splitter(splitter: BudgetSplitter, examples: int = 10, device: str = "cpu") -> None:
     """Counts that add up to the budget of every unit, and no row gets more than its valid tokens."""
     check_settings(splitter, BudgetSplitter)
-    drawn = visual_tokens(reads=splitter.reads, device=device)
-    search(splitter, st.tuples(drawn, budgets()), partial(splits_add_up, splitter), examples)
+    drawn = [visual_tokens((kind,), splitter.reads, device=device) for kind in KINDS]
+    search(splitter, [st.tuples(tokens, budgets()) for tokens in drawn], partial(splits_add_up, splitter), examples)
 
 
 def check_diversifier(
-    diversifier: Diversifier, cues: Cues | None = None, examples: int = 60, device: str = "cpu"
+    diversifier: Diversifier, cues: Cues | None = None, examples: int = 10, device: str = "cpu"
 ) -> None:
     """Exactly as many tokens as asked for, valid and not yet kept, whatever the features and scores are.
 
     Args:
         diversifier: what is checked.
         cues: for cues that are not [B, N] or [B, H, N], name -> function of the features [B, N, C].
-        examples: how many inputs are drawn.
+        examples: how many inputs of each of `KINDS` are drawn.
         device: where the tensors are.
     """
     check_settings(diversifier, Diversifier)
     reads = {*diversifier.reads, "scores"}  # what a scorer would say, drawn like a cue
-    drawn = visual_tokens(reads=reads, cues=cues, device=device)
-    exact = visual_tokens(("exact",), reads, cues, (torch.float32,), device)
-    search(diversifier, _with_split(drawn), partial(choices_are_sound, diversifier), examples)
-    search(diversifier, _with_split(exact), partial(choices_stand_alone, diversifier), examples)
+    drawn = [_with_split(visual_tokens((kind,), reads, cues, device=device)) for kind in KINDS]
+    exact = [_with_split(visual_tokens(("exact",), reads, cues, (torch.float32,), device))] * len(KINDS)
+    search(diversifier, drawn, partial(choices_are_sound, diversifier), examples)
+    search(diversifier, exact, partial(choices_stand_alone, diversifier), examples)
 
 
-def check_pipeline(pipeline: Pipeline, cues: Cues | None = None, examples: int = 60, device: str = "cpu") -> None:
+def check_pipeline(pipeline: Pipeline, cues: Cues | None = None, examples: int = 10, device: str = "cpu") -> None:
     """Exactly the budget of every unit, valid tokens only, in two disjoint masks; the same pipeline after YAML.
 
     Args:
         pipeline: what is checked, under budgets of every kind.
         cues: for cues that are not [B, N] or [B, H, N], name -> function of the features [B, N, C].
-        examples: how many inputs are drawn.
+        examples: how many inputs of each of `KINDS` are drawn.
         device: where the tensors are.
     """
     again = load(yaml.safe_load(pipeline.to_yaml()))
     require(again == pipeline, f"{pipeline.name!r} is the same pipeline after a trip through YAML", again)
-    drawn = visual_tokens(reads=pipeline.reads, cues=cues, device=device)
-    exact = visual_tokens(("exact",), pipeline.reads, cues, (torch.float32,), device)
-    search(pipeline, st.tuples(drawn, budgets()), partial(selections_are_sound, pipeline), examples)
-    search(pipeline, st.tuples(exact, budgets()), partial(selections_stand_alone, pipeline), examples)
+    reads = pipeline.reads
+    drawn = [st.tuples(visual_tokens((kind,), reads, cues, device=device), budgets()) for kind in KINDS]
+    exact = [st.tuples(visual_tokens(("exact",), reads, cues, (torch.float32,), device), budgets())] * len(KINDS)
+    search(pipeline, drawn, partial(selections_are_sound, pipeline), examples)
+    search(pipeline, exact, partial(selections_stand_alone, pipeline), examples)
 
 
 def _with_split(drawn: st.SearchStrategy[VisualTokens]) -> st.SearchStrategy[tuple[VisualTokens, Split]]:

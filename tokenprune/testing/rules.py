@@ -16,20 +16,13 @@ from tokenprune.tokens import Selection, Split, VisualTokens, top
 
 
 def scores_are_sound(scorer: Scorer, tokens: VisualTokens) -> None:
-    """float32 [B, N] where the tokens are, finite where the input is, from no cue but those in `reads`."""
+    """float32 [B, N] where the tokens are, finite where the input is."""
     scores = settled(scorer.score, tokens, alike)
     told = f"{scores.dtype} {list(scores.shape)} on {scores.device}"
     sound = (scores.dtype, tuple(scores.shape), scores.device) == (torch.float32, tokens.shape, tokens.device)
     require(sound, f"scores are torch.float32 {list(tokens.shape)} on {tokens.device}", told)
     finite = scores.isfinite() | ~_valid(tokens)
     require(not modest(tokens) or finite.all(), "finite features and cues give finite scores", scores.tolist())
-    unsaid = [name for name in _cues_read(scorer, tokens) if not any(name in said.split("|") for said in scorer.reads)]
-    require(not unsaid, "a scorer reads no cue but those in `reads`", unsaid)
-
-
-def _cues_read(scorer: Scorer, tokens: VisualTokens) -> tuple[str, ...]:
-    scorer.score(tokens)
-    return tokens.cues_read
 
 
 def scores_stand_alone(scorer: Scorer, tokens: VisualTokens) -> None:

@@ -36,18 +36,23 @@ def check_settings(strategy: Strategy, kind: type[Strategy]) -> None:
     require(again == strategy, f"{who} is the same after a trip through YAML", again)
 
 
-def variants(cls: type[S]) -> Iterator[S]:
-    """The class with its defaults, then with each choice, switch and bound of each setting in turn."""
+def variants(cls: type[S]) -> list[S]:
+    """The class with its defaults, then with each choice, switch and bound of each setting in turn.
+
+    ``as_released`` is left alone: it asks for what authors released, even where that breaks a rule.
+    """
     default = cls()
-    yield default
-    for name, schema in cls.model_json_schema().get("properties", {}).items():
-        for value in _worth_trying(schema):
+    found = [default]
+    settings = cls.model_json_schema().get("properties", {})
+    for name in sorted(settings.keys() - {"as_released"}):
+        for value in _worth_trying(settings[name]):
             try:
                 changed = cls.model_validate(default.model_dump() | {name: value})
             except ValidationError:  # two settings that exclude each other
                 continue
-            if changed != default:
-                yield changed
+            if changed not in found:
+                found.append(changed)
+    return found
 
 
 def _worth_trying(schema: dict[str, Any]) -> Iterator[Any]:

@@ -9,7 +9,7 @@ KINDS = ("exact", "normal", "tied", "duplicates", "zeros", "tiny", "huge", "nan"
 """What the features look like.
 
 exact: four entries of 1 or -1 a token, so that norms, cosines and their sums come out the same in any order;
-normal: as drawn; tied: all tokens alike; duplicates: three different tokens at most; zeros: half of them zero;
+normal: as drawn; tied: all tokens alike; duplicates: three different tokens at most; zeros: some of them zero;
 tiny, huge: squares underflow, overflow; nan: NaN and both infinities here and there.
 """
 
@@ -27,6 +27,7 @@ def features(kind: str, shape: tuple[int, int, int], dtype: torch.dtype, g: Gene
         x = x.flatten(0, 1)[torch.randint(0, min(3, batch * count), (batch, count), generator=g)]
     elif kind == "zeros":
         x = x * (torch.rand(batch, count, 1, generator=g) < 0.5)
+        x[:, 0] = 0
     elif kind == "tiny":
         x = x * (6e-8 if dtype == torch.float16 else 1e-30)
     elif kind == "huge":

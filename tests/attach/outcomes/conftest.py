@@ -11,15 +11,6 @@ def _seen(value):
     return (id(value), value.to_dict()) if hasattr(value, "to_dict") else id(value)
 
 
-@pytest.fixture(autouse=True, scope="package")
-def one_thread():
-    """Models this small are slower on several."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def traces():
     """Everything that could be left on a model: attributes, hooks, parameters, configs, of every module in it."""

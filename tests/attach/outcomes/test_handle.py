@@ -1,9 +1,10 @@
 """One model, one pipeline: attach, detach, and nothing is left."""
 
 import pytest
-import tokenprune
 import torch
 from attach import tiny
+
+import tokenprune
 from tokenprune.attach import Attachment
 from tokenprune.errors import AlreadyAttached, AttachError, PipelineError
 
@@ -128,9 +129,14 @@ class TestTwoPipelines:
 class TestExceptions:
     def test_the_block_may_raise(self, model, inputs, traces):
         want, before = model.generate(**inputs, max_new_tokens=6), traces(model)
-        with pytest.raises(ZeroDivisionError), tokenprune.attach(model, "fastervlm", budget=3):
-            model.generate(**inputs, max_new_tokens=2)
-            raise ZeroDivisionError
+
+        def block():
+            with tokenprune.attach(model, "fastervlm", budget=3):
+                model.generate(**inputs, max_new_tokens=2)
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            block()
         assert traces(model) == before
         assert torch.equal(model.generate(**inputs, max_new_tokens=6), want)
 

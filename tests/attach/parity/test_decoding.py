@@ -8,6 +8,7 @@ from transformers import DynamicCache, StaticCache
 
 import tokenprune
 
+pytestmark = pytest.mark.parametrize("kind", ["llava", "vipllava"], indirect=True)  # a list of features, a tensor
 COUNT = 5
 LOGITS = {"output_logits": True, "return_dict_in_generate": True}
 GREEDY = {

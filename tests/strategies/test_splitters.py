@@ -1,0 +1,82 @@
+"""Dividing a budget over rows and between important and diverse."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tokenprune import Budget, VisualTokens, load
+from tokenprune_strategies.equal import Equal
+from tokenprune_strategies.global_pool import GlobalPool
+
+
+@st.composite
+def batches(draw):
+    """Rows of up to 12 tokens, some of them valid, in up to three images."""
+    batch, count = draw(st.integers(1, 6)), draw(st.integers(1, 12))
+    lengths = draw(st.lists(st.integers(0, count), min_size=batch, max_size=batch))
+    group = torch.tensor(draw(st.lists(st.integers(0, 2), min_size=batch, max_size=batch)))
+    x = torch.randn(batch, count, 4, generator=torch.Generator().manual_seed(draw(st.integers(0, 99))))
+    valid = torch.arange(count) < torch.tensor(lengths)[:, None]
+    return VisualTokens(x, valid=valid, group=group, cues={"cls_attention": x.abs().sum(-1)})
+
+
+BUDGETS = st.one_of(
+    st.integers(1, 40), st.sampled_from((0.25, 0.5, "0%", "100%", "11.1%", "3 per row", "40% per prompt"))
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(batches(), BUDGETS, st.sampled_from((0.0, 0.29, 0.5, 1.0)))
+def test_equal_gives_every_row_alike_as_far_as_it_goes(tokens, budget, share):
+    budget = Budget.parse(budget)
+    split = Equal(important=share).split(tokens, torch.zeros(tokens.shape), budget)
+    assert torch.equal(split.important, torch.tensor([int(total * share) for total in split.total.tolist()]))
+    for rows, total in budget.units(tokens):
+        given_, caps = split.total[rows].tolist(), tokens.counts[rows].tolist()
+        assert sum(given_) == total
+        most = max(given_)
+        assert all(most - count <= 1 or count == cap for count, cap in zip(given_, caps, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("total", "share", "important"), [(100, 0.29, 28), (100, 0.57, 56), (50, 0.58, 28), (1, 0.5, 0)]
+)
+def test_important_is_rounded_down_as_the_authors_do(total, share, important):
+    split = Equal(important=share).split(VisualTokens(torch.zeros(1, 256, 1)), torch.zeros(1, 256), Budget.parse(total))
+    assert (split.important.item(), split.total.item()) == (important, total)
+
+
+def test_lower_rows_get_what_does_not_divide():
+    tokens = VisualTokens(torch.zeros(5, 30, 1), group=torch.zeros(5).long())
+    assert Equal().split(tokens, torch.zeros(5, 30), Budget.parse(64)).total.tolist() == [13, 13, 13, 13, 12]
+
+
+@settings(deadline=None, max_examples=60)
+@given(batches(), BUDGETS)
+@pytest.mark.parametrize("name", ["vispruner", "fastervlm", "divprune", "random", "uniform"])
+def test_every_pipeline_keeps_exactly_its_budget_of_valid_tokens(name, tokens, budget):
+    pipeline = load(name, budget=budget)
+    selection = pipeline.select(tokens)
+    assert not (selection.important & selection.diverse).any()
+    assert not (selection.mask & ~tokens.valid).any()
+    for rows, total in pipeline.budget.units(tokens):
+        assert selection.counts[rows].sum() == total
+
+
+def test_a_pool_is_chosen_from_as_one_row():
+    """DivPrune on the crops of an image is DivPrune on all their tokens laid end to end."""
+    x = torch.randn(4, 30, 8, generator=torch.Generator().manual_seed(0))
+    pooled = load("divprune", budget=20).select(VisualTokens(x, group=torch.tensor([1, 0, 1, 1]))).mask
+    one = load("divprune", budget=20).select(VisualTokens(x[[0, 2, 3]].reshape(1, 90, 8))).mask
+    other = load("divprune", budget=20).select(VisualTokens(x[1:2])).mask
+    assert torch.equal(pooled[[0, 2, 3]].view(1, 90), one)
+    assert torch.equal(pooled[1:2], other)
+
+
+def test_a_pool_ranks_all_rows_together():
+    cues = {"cls_attention": torch.tensor([[1, 2, 3.0], [7, 8, 9], [4, 5, 6]])}
+    tokens = VisualTokens(torch.zeros(3, 3, 1), cues=cues, group=torch.zeros(3).long())
+    assert GlobalPool().pools
+    mask = load("fastervlm", splitter="global_pool", budget=4).select(tokens).mask
+    assert mask.tolist() == [[False] * 3, [True] * 3, [False, False, True]]
