@@ -84,6 +84,8 @@ def chunk_of(family: Family, model: Model, call: Mapping[str, Any], *, generatin
         before, ids = ids[:, :count], ids[:, count:]
     new = ids.shape[1]
     here = torch.ones_like(ids) if mask is None else mask[:, -new:]
+    if turn is None and mask is not None and mask.shape != (want := (len(ids), past + new)):
+        raise UnsupportedMode(f"the attention mask is {tuple(mask.shape)}; for this prompt it must be {want}")
     if turn is not None:
         before = None if before is None else turn.short_ids(before, pad_id(model))
         return _continued(turn, call, ids, here, mask, before)

@@ -48,11 +48,7 @@ class Tap:
         return self.values[0] if len(self.values) == 1 else torch.cat(self.values)
 
     def require(self) -> None:
-        """Make sure that something was read.
-
-        Raises:
-            AttachError: nothing was, because the module did not run or has an attention of its own.
-        """
+        """Raise `AttachError` if nothing was read: the module did not run or has an attention of its own."""
         if not self.values:
             raise AttachError(
                 f"the tapped {type(self.module).__name__} gave nothing: it did not run inside the block or does not go "

@@ -61,25 +61,28 @@ def encode(
     with _TURNS.setdefault(model, threading.RLock()), listening(family, model, sources) as heard:
         output = function(**arguments, return_dict=True)
     pieces = [piece.reshape(-1, piece.shape[-1]) for piece in output[family.feature_field]]
-    rows = torch.cat(pieces)
-    _check(len(rows), placeholder)
+    rows, room = torch.cat(pieces), placeholder.sum(-1).tolist()
+    if len(rows) != sum(room):
+        _sample_of([len(piece) for piece in pieces], room)  # does not fit, and says so
     layout = family.layout(Seen(Settings(model.config, call), base, call, pieces, ids, placeholder))
-    samples = torch.tensor(_sample_of(layout.lengths, placeholder.sum(-1).tolist()), dtype=torch.int64)
+    projected = pipeline.stages[0].space == "projected" or heard.encoder is None
     spec = tower_of(family, model)[1]
-    space = layout.spread(rows.detach())
-    if pipeline.stages[0].space == "encoder" and heard.encoder is not None:
-        space = _encoder_space(layout, spec, heard.encoder.detach())
-    tokens = VisualTokens(
+    space = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
+    cues = {name: layout.pool(_flat(layout, spec, values)) for name, values in heard.cues.items()}
+    return Encoded(output, rows, layout.index, _tokens(layout, space, cues, _sample_of(layout.lengths, room)), sources)
+
+
+def _tokens(layout: Layout, space: Tensor, cues: Mapping[str, Tensor], samples: list[int]) -> VisualTokens:
+    return VisualTokens(
         space,
-        cues={name: layout.pool(_flat(layout, spec, values)) for name, values in heard.cues.items()},
+        cues=cues,
         valid=layout.valid,
         place=layout.place,
         canvas=layout.canvas,
         group=layout.group,
-        sample=samples[layout.item],
+        sample=torch.tensor(samples, dtype=torch.int64)[layout.item],
         overview=layout.overview,
     )
-    return Encoded(output, rows, layout.index, tokens, sources)
 
 
 def _flat(layout: Layout, spec: Tower, values: list[Tensor]) -> Tensor:
@@ -94,8 +97,10 @@ def _flat(layout: Layout, spec: Tower, values: list[Tensor]) -> Tensor:
     return torch.cat(parts, -1)
 
 
-def _encoder_space(layout: Layout, spec: Tower, outputs: Tensor) -> Tensor:
+def _encoder_space(layout: Layout, spec: Tower, outputs: Tensor | None) -> Tensor:
     """[B, N, C]: what enters the projector, one vector a token; patches that are merged later are averaged."""
+    assert outputs is not None
+    outputs = outputs.detach()
     if outputs.ndim == 3 and layout.sequence is not None and outputs.shape[1] > layout.sequence:
         outputs = outputs[:, : layout.sequence] if spec.cls == "last" else outputs[:, -layout.sequence :]
     flat = outputs.reshape(-1, outputs.shape[-1])
@@ -106,35 +111,22 @@ def _encoder_space(layout: Layout, spec: Tower, outputs: Tensor) -> Tensor:
     return layout.spread(full)
 
 
-def _check(rows: int, placeholder: Tensor) -> None:
-    """Feature rows and placeholders must agree.
-
-    Raises:
-        AttachError: they do not.
-    """
-    room = placeholder.sum(-1).tolist()
-    if rows != sum(room):
-        raise AttachError(
-            f"the images give {rows} feature rows, the prompts have {sum(room)} placeholders ({room}); the processor "
-            "that made the prompt belongs to another model or image size"
-        )
-
-
 def _sample_of(lengths: list[int], room: list[int]) -> list[int]:
     """The prompt of each item: items fill the placeholders of one prompt after the other.
 
     Raises:
-        AttachError: one would have to be spread over two prompts.
+        AttachError: images and placeholders do not fit.
     """
-    samples, prompt, used = [], 0, 0
+    samples, prompt, used, fits = [], 0, 0, sum(lengths) == sum(room)
     for length in lengths:
         while prompt < len(room) and used == room[prompt]:
             prompt, used = prompt + 1, 0
-        if prompt == len(room) or used + length > room[prompt]:
-            raise AttachError(
-                f"images of {lengths} feature rows do not fill prompts of {room} placeholders; the processor that made "
-                "the prompt belongs to another model or image size"
-            )
         samples.append(prompt)
         used += length
+        fits = fits and prompt < len(room) and used <= room[prompt]
+    if not fits:
+        raise AttachError(
+            f"the images give {lengths} feature rows, the prompts have {room} placeholders; the processor that made "
+            "the prompt belongs to another model or image size, so load the one that belongs to this model"
+        )
     return samples

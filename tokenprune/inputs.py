@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import UserDict
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import torch
@@ -17,10 +19,20 @@ from tokenprune.receipt import Receipt
 from tokenprune.seams import check_seams, unwrapped
 
 
-class PrunedInputs(dict[str, Any]):
-    """Shorter inputs for ``model(**inputs)`` and ``model.generate(**inputs)``; ``receipt`` says what was kept."""
+class PrunedInputs(UserDict[str, Any]):
+    """Shorter inputs for ``model(**inputs)`` and ``model.generate(**inputs)``; ``receipt`` says what was kept.
 
-    receipt: Receipt
+    None: the prompt has no images.
+    """
+
+    receipt: Receipt | None = None
+
+    def __getitem__(self, name: str) -> Any:
+        """A value; encoded images as a copy, because ``generate`` repeats them for its beams in place."""
+        value = super().__getitem__(name)
+        if name == "mm_encoder_outputs":
+            return {kind: copy(output) for kind, output in value.items()}
+        return value
 
 
 def prune_inputs(
@@ -38,7 +50,7 @@ def prune_inputs(
         A prompt like any other: positions are numbered anew. Without images, the inputs as they are.
 
     Raises:
-        UnsupportedMode: the pipeline keeps positions, which needs `attach`.
+        UnsupportedMode: the pipeline keeps positions, which needs `attach`; or there are pixels without input_ids.
         UnknownFamily, MissingCue, AttachError: as in `attach`.
     """
     chosen, inner = load(pipeline, **changes), unwrapped(model)
@@ -50,6 +62,8 @@ def prune_inputs(
         )
     if not has_pixels(family, inputs):
         return PrunedInputs(inputs)
+    if inputs.get("input_ids") is None or inputs.get("inputs_embeds") is not None:
+        raise UnsupportedMode(f"only input_ids with pixels can be pruned; these inputs are {', '.join(inputs)}")
     check_seams(inner)
     with torch.no_grad():
         short = shorten(family, inner, chosen, inputs, chunk_of(family, inner, inputs, generating=False))

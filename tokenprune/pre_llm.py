@@ -10,19 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass
-from math import gcd
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from tokenprune.chunk import Chunk, has_text_row, pad_id
 from tokenprune.encode import Encoded, encode
 from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
+from tokenprune.features import short_features
 from tokenprune.pipeline import Pipeline
 from tokenprune.prompt import Columns, Positions, shifts
 from tokenprune.receipt import Receipt, images_of, uncut_units
@@ -81,7 +79,7 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         short, turn = _cut(policy, text_row, family.per_token, call, chunk, columns, stays)
         short["input_ids"] = columns.gather(chunk.ids, pad_id(model))
         filled = columns.stays[placeholder].to(rows.device)  # not those of placeholders that the mask hides
-        output = _features(encoded, family.feature_field, filled, room)
+        output = short_features(encoded.output, family.feature_field, filled, room)
         short["mm_encoder_outputs"] = {} if output is None else {"image": output}
     receipt = _receipt(family, model, pipeline, encoded, selection, turn, rows, clock)
     return Short(short, columns, turn, receipt)
@@ -139,42 +137,6 @@ def _cut(
     real = stays & chunk.mask.bool()
     everything = real if chunk.stays is None else torch.cat([chunk.stays, real], 1)
     return short, Turn(everything, mask, following, before + shift[..., -1])
-
-
-def _features(encoded: Encoded, field: str, rows: Tensor, room: list[int]) -> Any:
-    """The encoder's output without the dropped rows, in parts of which none holds rows of two prompts.
-
-    So beams repeat what belongs together. A model that hands features on as a list gets one part for each prompt that
-    keeps any; one that hands on a tensor gets parts of equal size, [P, rows, C]. Parallel streams are cut alike.
-    """
-    if bool(rows.all()):
-        return encoded.output
-    spans = [(start, stop) for start, stop in _spans(room) if bool(rows[start:stop].any())]
-    if not spans:
-        return None
-
-    def cut(features: Any) -> Any:
-        flat = torch.cat([piece.reshape(-1, piece.shape[-1]) for piece in features])
-        parts = [flat[start:stop][rows[start:stop]] for start, stop in spans]
-        if isinstance(features, Tensor):
-            return rearrange(torch.cat(parts), "(p n) c -> p n c", n=gcd(*map(len, parts)))
-        return parts
-
-    output = copy(encoded.output)
-    for unread in ("last_hidden_state", "hidden_states", "attentions", "pooler_output"):
-        if getattr(output, unread, None) is not None:
-            output[unread] = None  # nobody reads them again, and assisted decoding copies them
-    output[field] = cut(encoded.output[field])
-    if getattr(output, "deepstack_features", None) is not None:
-        output["deepstack_features"] = [cut(layer) for layer in encoded.output.deepstack_features]
-    return output
-
-
-def _spans(room: list[int]) -> Iterator[tuple[int, int]]:
-    start = 0
-    for count in room:
-        yield start, start + count
-        start += count
 
 
 def _receipt(
