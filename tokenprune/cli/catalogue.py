@@ -1,0 +1,43 @@
+"""What is installed, read from entry points and the first lines of YAML files; imports no strategy and no torch."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from importlib.resources import files
+from pathlib import Path
+
+from tokenprune.cli.terminal import CommandError
+from tokenprune.errors import TokenpruneError
+from tokenprune.registry import find, list_families, list_pipelines, list_strategies
+
+
+def yaml_text(source: str) -> str:
+    """The text of a registered pipeline, or of a file whose name ends in ``.yaml`` or ``.yml``.
+
+    Raises:
+        UnknownName, ConflictingNames: as in `registry.find`.
+        CommandError: there is no such file.
+    """
+    is_path = source.endswith((".yaml", ".yml"))
+    place = Path(source) if is_path else None
+    try:
+        if place is not None:
+            return place.read_text(encoding="utf-8")
+        return files(find("tokenprune.pipelines", source).value).joinpath(f"{source}.yaml").read_text(encoding="utf-8")
+    except (ImportError, OSError, UnicodeDecodeError) as problem:
+        raise CommandError(f"cannot read the pipeline {source!r}: {problem}") from problem
+
+
+def summary(name: str) -> str:
+    """The first line of a pipeline's YAML if it is a comment; or why it cannot be read."""
+    try:
+        first = yaml_text(name).split("\n", 1)[0]
+    except TokenpruneError as problem:
+        return f"broken: {problem}"
+    return first.lstrip("# ").rstrip() if first.startswith("#") else ""
+
+
+def parts(pattern: str) -> dict[str, list[str]]:
+    """Names by kind (``pipelines``, ``scorers``, ..., ``families``) that a shell pattern such as ``vis*`` matches."""
+    everything = {"pipelines": list_pipelines(), **list_strategies(), "families": list_families()}
+    return {kind: [name for name in names if fnmatchcase(name, pattern)] for kind, names in everything.items()}
