@@ -135,9 +135,6 @@ class Packed:
         arrives[index] = True  # -1, the separators, goes to the spare last place
         lengths = [len(piece) for piece in seen.pieces]
         owner = torch.arange(len(crops)).repeat_interleave(torch.tensor(crops))
-        first = torch.cat([torch.zeros(1, dtype=torch.int64), torch.tensor(crops).cumsum(0)[:-1]])
-        overview = torch.zeros(sum(crops), dtype=torch.bool)
-        overview[first] = True
         place, canvas = self._places(torch.split(index, lengths), crops, side)
         return Layout(
             lengths=lengths,
@@ -150,7 +147,7 @@ class Packed:
             valid=arrives[:-1].view(-1, count),
             place=place.to(seen.device),
             canvas=canvas.to(seen.device),
-            overview=overview,
+            overview=torch.tensor([crop == 0 for number in crops for crop in range(number)]),
         )
 
     def _crops(self, seen: Seen) -> list[int]:
