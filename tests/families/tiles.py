@@ -94,12 +94,12 @@ def cohere2_vision():
 def internvl():
     from transformers import InternVLConfig, InternVLForConditionalGeneration
 
-    vision = {**VISION, "model_type": "internvl_vision", "image_size": [24, 40], "patch_size": [4, 4]}
+    vision = {**VISION, "model_type": "internvl_vision", "image_size": [24, 24], "patch_size": [4, 4]}
     config = InternVLConfig(
         vision_config=vision,
         text_config=text(model_type="qwen2"),
         image_token_id=IMAGE,
-        image_seq_length=15,
+        image_seq_length=9,
         downsample_ratio=0.5,
     )
     return alive(InternVLForConditionalGeneration(config))
@@ -108,12 +108,12 @@ def internvl():
 def qianfan_ocr():
     from transformers import QianfanOCRConfig, QianfanOCRForConditionalGeneration
 
-    vision = {**VISION, "image_size": [24, 40], "patch_size": [4, 4]}
+    vision = {**VISION, "image_size": [24, 24], "patch_size": [4, 4]}
     config = QianfanOCRConfig(
         vision_config=vision,
         text_config=text(model_type="qwen3", head_dim=12),
         image_token_id=IMAGE,
-        image_seq_length=15,
+        image_seq_length=9,
         downsample_ratio=0.5,
     )
     return alive(QianfanOCRForConditionalGeneration(config))
@@ -290,8 +290,8 @@ CASES = {
     "vipllava": Case(vipllava, tiles(run(36), SINGLE)),
     "aya_vision": Case(aya_vision, tiles(marked(9))),
     "cohere2_vision": Case(cohere2_vision, tiles(marked(9))),
-    "internvl": Case(internvl, tiles(run(15), size=(24, 40))),
-    "qianfan_ocr": Case(qianfan_ocr, tiles(run(15), size=(24, 40))),
+    "internvl": Case(internvl, tiles(run(9))),
+    "qianfan_ocr": Case(qianfan_ocr, tiles(run(9))),
     "gemma3": Case(gemma3, tiles(run(9), SINGLE, token_type_ids=1), mask=blocks),
     "paligemma": Case(paligemma, image_first, mask=prefix),
     "llama4": Case(llama4, tiles(run(9))),

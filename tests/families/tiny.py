@@ -62,11 +62,14 @@ def alive(model, seed=0):
         for name, weight in model.named_parameters():
             noise = torch.randn(weight.shape, generator=generator)
             if weight.ndim > 1:
-                weight.copy_(noise * weight.shape[-1] ** -0.5)
+                weight.copy_(noise * weight[0].numel() ** -0.5)
             elif "norm" in name or "bias" in name:
                 weight.add_(noise * 0.05)
             else:
                 weight.copy_(noise * 0.3)
+    with torch.no_grad():
+        head = model.get_output_embeddings().weight
+        head[[PAD, VIDEO, IMAGE, *range(MARK, VIDEO)]] = 0  # the mean of all logits, so never the largest
     config = model.generation_config
     config.pad_token_id, config.eos_token_id, config.do_sample = PAD, None, False
     return model.eval()

@@ -142,7 +142,7 @@ def _noted(subject: Subject, layer: int, *, identity: bool) -> Iterator[dict[str
     noted: dict[str, Tensor] = {}
 
     def enters(name: str, inputs: tuple[Any, ...], given: dict[str, Any]) -> Tensor:
-        hidden: Tensor = inputs[0] if inputs else given["hidden_states"]
+        hidden: Tensor = inputs[0] if inputs else next(iter(given.values()))
         noted[name] = hidden
         return hidden
 
@@ -158,10 +158,11 @@ def _noted(subject: Subject, layer: int, *, identity: bool) -> Iterator[dict[str
             stack.callback(module.register_forward_hook(pass_on, with_kwargs=True).remove)
         if subject.family.projector:
             projector = submodule(subject.model.base_model, subject.family.projector)
-            hook = projector.register_forward_pre_hook(
-                lambda _, inputs, given: enters("projector", inputs, given) and None, with_kwargs=True
-            )
-            stack.callback(hook.remove)
+
+            def note(_: Any, inputs: Any, given: Any) -> None:
+                enters("projector", inputs, given)
+
+            stack.callback(projector.register_forward_pre_hook(note, with_kwargs=True).remove)
         yield noted
 
 

@@ -88,7 +88,8 @@ def _stream(
     if not isinstance(value, Tensor) or name == "attention_mask":
         return None
     if name == "position_ids":
-        return [value.expand(*value.shape[:-2], batch, -1)[..., sample, columns]]
+        value = value.expand(*value.shape[:-2], batch, -1)[..., sample, columns]
+        return [value[1:] if value.ndim == 2 and len(value) == 4 else value]  # four: the first counts texts, not tokens
     return [value[sample, columns]] if value.shape[:2] == (batch, length) else None
 
 

@@ -59,7 +59,8 @@ class Subject:
     @property
     def language_model(self) -> Any:
         """The module that is handed embeddings."""
-        return submodule(self.model.base_model, self.family.language_model)
+        found = submodule(self.model.base_model, self.family.language_model)
+        return found.model if hasattr(found, "lm_head") else found
 
     def call(self, *prompts: int) -> dict[str, Any]:
         """A batch of some prompts, by default of all."""
