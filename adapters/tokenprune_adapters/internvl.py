@@ -1,4 +1,4 @@
-"""InternVL 2.5, 3 and 3.5: tiles and a thumbnail in one run of placeholders, pixel shuffle of 2 x 2 patches."""
+"""InternVL 2.5, 3 and 3.5, Qianfan-OCR: tiles and a thumbnail in one run of placeholders, pixel shuffle of 2 x 2 patches."""
 
 from typing import Any
 
@@ -16,8 +16,9 @@ def _grid(config: Any) -> tuple[int, int]:
     return vision.image_size[0] // vision.patch_size[0] // merge, vision.image_size[1] // vision.patch_size[1] // merge
 
 
+_TOWER = Tower(attention=("encoder.layer.{}.attention", "layers.{}.attention"), cls="first")
 INTERNVL = Family(
-    model_types=("internvl",),
-    towers={"internvl_vision": Tower(attention=("encoder.layer.{}.attention",), cls="first")},
+    model_types=("internvl", "qianfan_ocr"),
+    towers={"internvl_vision": _TOWER, "qianfan_ocr_vision": _TOWER},
     layout=Tiles(grid=_grid, merge=_merge, image="run"),
 )

@@ -4,4 +4,4 @@ from tokenprune.family import Family
 from tokenprune.layouts import Packed
 from tokenprune_adapters.towers import BY_TYPE
 
-LLAVA_NEXT = Family(model_types=("llava_next",), towers=BY_TYPE, layout=Packed())
+LLAVA_NEXT = Family(model_types=("llava_next", "llava_next_video"), towers=BY_TYPE, layout=Packed())

@@ -1,4 +1,4 @@
-"""Mistral Small 3 and Pixtral-based LLaVA: images of their own size, laid end to end in one sequence."""
+"""Pixtral's images of their own size, laid end to end: Mistral Small 3, LightOnOCR; see LLaVA for its first user."""
 
 from typing import Any
 
@@ -10,7 +10,8 @@ from tokenprune.layouts import Native
 from tokenprune_adapters.towers import PIXTRAL
 
 
-def _grids(seen: Seen) -> torch.Tensor:
+def grids(seen: Seen) -> torch.Tensor:
+    """[I, 3] frames, height and width in patches."""
     sizes = torch.as_tensor(seen.call["image_sizes"]) // seen.config.vision_config.patch_size
     return torch.cat([torch.ones_like(sizes[:, :1]), sizes], 1)
 
@@ -19,8 +20,13 @@ def _merge(config: Any) -> int:
     return int(config.spatial_merge_size)
 
 
-MISTRAL3 = Family(
-    model_types=("mistral3",),
+_LAYOUT = Native(grids, _merge, blocks=False)
+MISTRAL3 = Family(model_types=("mistral3",), towers={"pixtral": PIXTRAL}, layout=_LAYOUT)
+LIGHTON_OCR = Family(
+    model_types=("lighton_ocr",),
     towers={"pixtral": PIXTRAL},
-    layout=Native(_grids, _merge, blocks=False),
+    tower="vision_encoder",
+    projector="vision_projection",
+    layout=_LAYOUT,
+    feature_layer=lambda config: -1,
 )

@@ -34,10 +34,10 @@ def _window_order(seen: Seen) -> torch.Tensor:
     return torch.as_tensor(index)
 
 
-def _family(name: str, order: object = None) -> Family:
+def _family(*names: str, order: object = None) -> Family:
     return Family(
-        model_types=(name,),
-        towers={f"{name}_vision": QWEN},
+        model_types=names,
+        towers={f"{name}_vision": QWEN for name in names},
         tower="visual",
         projector="visual.merger",
         layout=Native(_grids, _merge, order=order),  # type: ignore[arg-type]
@@ -46,7 +46,7 @@ def _family(name: str, order: object = None) -> Family:
 
 
 QWEN2_VL = _family("qwen2_vl")
-QWEN2_5_VL = _family("qwen2_5_vl", _window_order)
-QWEN3_VL = _family("qwen3_vl")
-QWEN3_5 = _family("qwen3_5")
-GLM4V = _family("glm4v")
+QWEN2_5_VL = _family("qwen2_5_vl", order=_window_order)
+QWEN3_VL = _family("qwen3_vl", "qwen3_vl_moe", "cohere_compass")
+QWEN3_5 = _family("qwen3_5", "qwen3_5_moe")
+GLM4V = _family("glm4v", "glm4v_moe", "glm46v", "glm_ocr")

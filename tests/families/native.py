@@ -137,7 +137,7 @@ def glm4v_moe():
 
 def cohere_compass():
     vision = {**VISIBLE, "num_position_embeddings": 36, "deepstack_visual_indexes": [0, 1]}
-    language = text(head_dim=12, rope_parameters=INTERLEAVED)
+    language = text(head_dim=12, rope_parameters={"full_attention": {**AXES, "mrope_interleaved": True}})
     return _qwen("cohere_compass", "CohereCompass", vision, language, **ENDS)
 
 
