@@ -162,6 +162,11 @@ def has_pixels(family: Family, call: Mapping[str, Any]) -> bool:
     return any(call.get(name) is not None for name in family.pixels)
 
 
+def has_video(call: Mapping[str, Any]) -> bool:
+    """Whether a call brings a video to encode."""
+    return any(value is not None and "video" in name and "pixel" in name for name, value in call.items())
+
+
 def bound(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """All arguments of a call by name, those of ``**kwargs`` among them."""
     signature = inspect.signature(function)

@@ -14,5 +14,5 @@ def report(name):
 
 
 @pytest.mark.parametrize("name", cases.CASES)
-def test_family_is_proven(name, one_thread):
-    assert report(name).proven, report(name)
+def test_family_is_proven(name):
+    assert report(name).proven, str(report(name))

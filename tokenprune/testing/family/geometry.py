@@ -137,8 +137,8 @@ def _attentions(subject: Subject) -> list[Any]:
 
 
 @contextmanager
-def _noted(subject: Subject, layer: int, *, identity: bool) -> Iterator[dict[str, Tensor]]:
-    """Note what enters one attention and the projector; on wish with the identity in place of every attention."""
+def _noted(subject: Subject, *, identity: bool) -> Iterator[dict[str, Tensor]]:
+    """Note what enters the first attention and the projector; on wish with the identity in place of every attention."""
     noted: dict[str, Tensor] = {}
 
     def enters(name: str, inputs: tuple[Any, ...], given: dict[str, Any]) -> Tensor:
@@ -150,7 +150,7 @@ def _noted(subject: Subject, layer: int, *, identity: bool) -> Iterator[dict[str
         for at, module in enumerate(_attentions(subject)):
 
             def pass_on(_: Any, inputs: Any, given: Any, output: Any, at: int = at) -> Any:
-                hidden = enters("attention" if at == layer else "other", inputs, given)
+                hidden = enters("attention" if at == 0 else "other", inputs, given)
                 if not identity:
                     return None
                 return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
@@ -168,9 +168,8 @@ def _noted(subject: Subject, layer: int, *, identity: bool) -> Iterator[dict[str
 
 def _origin(subject: Subject, call: dict[str, Any]) -> Origin:
     """Derivatives of every feature row, one after the other."""
-    source = next(iter(_encoded(subject, call).names.values()), "@0")
     pixels = _pixels(subject, call).clone().requires_grad_()
-    with torch.enable_grad(), _noted(subject, int(source.split("@")[1]), identity=True) as noted:
+    with torch.enable_grad(), _noted(subject, identity=True) as noted:
         rows = _features(subject, {**call, subject.family.pixels[0]: pixels})
     targets = [pixels, noted["attention"], *([noted["projector"]] if "projector" in noted else [])]
     weights = torch.randn(rows.shape[-1], generator=torch.Generator().manual_seed(0))  # a plain sum may cancel
@@ -190,7 +189,7 @@ def _origin(subject: Subject, call: dict[str, Any]) -> Origin:
 
 def _entering(subject: Subject, call: dict[str, Any]) -> Tensor:
     """[E, C] what enters the projector, attention in its place."""
-    with torch.no_grad(), _noted(subject, 0, identity=False) as noted:
+    with torch.no_grad(), _noted(subject, identity=False) as noted:
         _features(subject, call)
     return noted["projector"].flatten(0, -2)
 
