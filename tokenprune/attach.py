@@ -28,6 +28,7 @@ from tokenprune.pipeline import Pipeline, Source, load
 from tokenprune.pre_llm import uncut
 from tokenprune.receipt import Receipt
 from tokenprune.seams import check_seams, unwrapped
+from tokenprune.turn import remembers
 
 _KEY = "_tokenprune"
 _ATTACHING = threading.Lock()
@@ -77,6 +78,8 @@ class Attachment:
             "generate": functools.wraps(self._generate)(lambda *args, **kwargs: self._on_generate(args, kwargs)),
             "forward": functools.wraps(self._forward)(lambda *args, **kwargs: self._on_forward(args, kwargs)),
         }
+        # Pruning reads values, so it breaks a graph that the caller compiles; ``_busy`` is what such a graph can read.
+        self._busy, self._apart = False, torch.compiler.disable(self._on_forward)  # type: ignore[no-untyped-call]
         model.__dict__.update({_KEY: self, **self._ours})
 
     @property
@@ -121,11 +124,11 @@ class Attachment:
         """One thread runs the model at a time; gives whether it is still attached when its turn comes."""
         with self._lock:
             before = getattr(self._local, "running", None)
-            self._local.running = (call.get("past_key_values"),)
+            self._local.running, self._busy = (call.get("past_key_values"),), True
             try:
                 yield self.attached
             finally:
-                self._local.running = before
+                self._local.running, self._busy = before, before is not None
 
     def _part_of_running(self, call: Mapping[str, Any]) -> bool:
         """Whether the running call makes this one, which is then its own affair; a callback may make others."""
@@ -154,9 +157,8 @@ class Attachment:
 
     def _on_forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if torch.compiler.is_compiling():
-            if has_pixels(self.family, kwargs):
-                raise UnsupportedMode("a compiled forward cannot prune; call generate, or prune_inputs before it")
-            return self._forward(*args, **kwargs)
+            ours = args or has_pixels(self.family, kwargs) or remembers(kwargs.get("past_key_values"))
+            return self._apart(args, kwargs) if ours and not self._busy else self._forward(*args, **kwargs)
         if self._part_of_running(kwargs):
             return self._forward(*args, **kwargs)
         call = bound(self._forward, args, kwargs)
@@ -165,9 +167,8 @@ class Attachment:
                 output, receipt = pruned_forward(self.family, self.model, self.pipeline, self._forward, call)
                 self._record(receipt)
                 return output
-            if attached and continues(call):
-                return continued_forward(self._forward, call)
-            return self._forward(*args, **kwargs)
+            goes_on = attached and continues(call)
+            return continued_forward(self._forward, call) if goes_on else self._forward(*args, **kwargs)
 
     def _has_work(self, call: Mapping[str, Any]) -> bool:
         """Whether a call brings images that can be pruned; says so when it brings some that cannot."""

@@ -113,6 +113,11 @@ def turn_of(cache: Any, rows: int) -> Turn | None:
     )
 
 
+def remembers(cache: Any) -> bool:
+    """Whether a cache, if it is one, remembers any."""
+    return hasattr(cache, _KEY)
+
+
 def remember(cache: Any, turn: Turn) -> None:
     """Let a cache remember a turn."""
     setattr(cache, _KEY, turn)

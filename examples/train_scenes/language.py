@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,11 +20,12 @@ from model import VISUAL, WORDS, encode
 from tokenprune.scenes import KINDS, Question, Scene
 from tokenprune.scenes.dice import Dice
 from tokenprune.scenes.questions import ask
-from tokenprune.scenes.scene import COLORS
+from tokenprune.scenes.scene import COLORS, REGIONS
 from tokenprune.scenes.shapes import SHAPES
 
+ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
 PREFIX = VISUAL + 2  # <s> USER: and the image
-MIX = {"color": 4, "shape": 1.5, "where": 4, "at": 3.5, "count": 4, "exist": 3, "read": 1.5, "background": 0.5}
+MIX = {"color": 6, "shape": 1, "where": 6, "at": 4, "count": 2.5, "exist": 2, "read": 1, "background": 0.5}
 IGNORED, PADDING = -100, -1
 Notes = dict[str, Tensor]
 
@@ -56,7 +59,7 @@ def chat(questions: list[Question]) -> tuple[list[int], list[int], list[int], li
 
 
 def chat_batch(share: Share, step: int, number: int = 16) -> Batch:
-    """Images with their questions: adds ``ids``, ``targets``, ``turns``, ``kinds``, each ``[B, L]``."""
+    """Images, ``regions`` ``[B, 256]``, and questions: ``ids``, ``targets``, ``turns``, ``kinds``, each ``[B, L]``."""
     scenes = list(share.scenes(step))
     chats = [chat(ask_many(scene, Dice(share.seed, scene.index, len(KINDS)), number)) for scene in scenes]
     length = max(len(ids) for ids, *_ in chats)
@@ -65,7 +68,13 @@ def chat_batch(share: Share, step: int, number: int = 16) -> Batch:
     packed = {
         name: torch.tensor([[*row, *[empty] * (length - len(row))] for row in rows]) for (name, empty), rows in columns
     }
-    return image_batch(share, step) | packed
+    regions = torch.from_numpy(np.stack([region_labels(scene) for scene in scenes]))
+    return image_batch(share, step) | packed | {"regions": regions}
+
+
+def region_labels(scene: Scene) -> NDArray[np.int64]:
+    """The region of the thing or sign that each patch shows, PADDING where it shows none: ``[256]``."""
+    return np.array([*(REGIONS.index(item.region) for item in scene.items), PADDING])[scene.map().ravel()]
 
 
 def block_mask(turns: Tensor) -> Tensor:
@@ -91,9 +100,9 @@ class Language:
         visual = self._see(batch["pixels"])  # [B, 256, C]
         logits = self._answer(visual, batch)  # [B, L, words]
         loss = functional.cross_entropy(logits.flatten(0, 1), batch["targets"].flatten(), ignore_index=IGNORED)
-        aligned = self._align(visual, batch["patches"])
+        aligned = self._align(visual, batch)
         notes = {"answers": loss.detach(), "alignment": aligned.detach()} | self._right(logits.detach(), batch)
-        return loss + self.alignment * max(0.0, 1 - 1.25 * progress) * aligned, notes
+        return loss + self.alignment * (1 - progress) * aligned, notes
 
     def _see(self, pixels: Tensor) -> Tensor:
         inner = self.module.model
@@ -113,16 +122,22 @@ class Language:
         answered: Tensor = self.module.lm_head(states[:, PREFIX:]).float()
         return answered
 
-    def _align(self, visual: Tensor, patches: Tensor) -> Tensor:
-        """Cross entropy of a thing's tokens ``[B, 256, C]`` against the words for shapes and for colours, by cosine."""
-        shape, color = patches[..., 0], patches[..., 1]
-        thing = color > 0
-        tokens = functional.normalize(visual[thing].float(), dim=-1)  # [things' patches, C]
+    def _align(self, visual: Tensor, batch: Batch) -> Tensor:
+        """Cross entropy, by cosine, of things' tokens ``[B, 256, C]`` against words: shape, colour, row, column."""
         words = functional.normalize(self.module.model.language_model.get_input_embeddings().weight, dim=-1)
+        shape, color = batch["patches"][..., 0] - 1, batch["patches"][..., 1] - 1
+        regions = batch["regions"]
+        row, column = regions.div(3, rounding_mode="floor"), torch.where(regions < 0, PADDING, regions % 3)
         total = torch.zeros((), device=visual.device)
-        for names, label in ((SHAPES, shape[thing] - 1), (tuple(COLORS), color[thing] - 1)):
+        for names, label in (
+            (SHAPES, shape.masked_fill(color < 0, PADDING)),
+            (tuple(COLORS), color),
+            (ROWS, row),
+            (COLUMNS, column),
+        ):
+            tokens = functional.normalize(visual[label >= 0].float(), dim=-1)  # [patches of things, C]
             those = words[[WORDS[name] for name in names]].float()
-            total = total + functional.cross_entropy(10 * tokens @ those.T, label)
+            total = total + functional.cross_entropy(10 * tokens @ those.T, label[label >= 0])
         return total
 
     def _right(self, logits: Tensor, batch: Batch) -> Notes:

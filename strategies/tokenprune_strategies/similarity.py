@@ -1,20 +1,15 @@
-"""The two loops over a cosine matrix: thinning near-duplicates out, and picking tokens that lie far apart.
-
-Both are batched over rows and never ask the device for a value: how often they turn is known on the host.
-"""
+"""Cosine similarity of all pairs of tokens, and the loop that picks tokens that lie far apart; batched over rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from math import inf
 
 import torch
 from torch import Tensor
 
-_SHRINK = 0.6  # a matrix is cut to the tokens that are left when they are this share of its width
 MATRIX = 2**28  # bytes of similarities that `far_apart` keeps; of larger matrices it computes the rows that it needs
-_CLASSES = 8  # a power of two, see `Thinning._nearest`
+_BLOCK = 256  # tokens; smaller products are not worth halving
 
 
 def groups(batch: int, size: int, limit: int) -> Iterator[slice]:
@@ -23,14 +18,14 @@ def groups(batch: int, size: int, limit: int) -> Iterator[slice]:
     return (slice(first, first + each) for first in range(0, batch, each))
 
 
-def gather(values: Tensor, index: Tensor) -> Tensor:
-    """[B, N, C] at [B, M] -> [B, M, C]; copies whole vectors, which is much faster than `torch.gather`."""
-    return values.flatten(0, 1).index_select(0, (index + _base(values)).flatten()).view(*index.shape, -1)
-
-
-def _base(values: Tensor) -> Tensor:
+def base(values: Tensor) -> Tensor:
     """[B, 1] where each row of [B, N, ...] begins when its first two axes are one."""
     return torch.arange(len(values), device=values.device)[:, None] * values.shape[1]
+
+
+def gather(values: Tensor, index: Tensor) -> Tensor:
+    """[B, N, C] at [B, M] -> [B, M, C]; copies whole vectors, which is much faster than `torch.gather`."""
+    return values.flatten(0, 1).index_select(0, (index + base(values)).flatten()).view(*index.shape, -1)
 
 
 def mask(index: Tensor, counts: list[int], size: int) -> Tensor:
@@ -43,119 +38,28 @@ def mask(index: Tensor, counts: list[int], size: int) -> Tensor:
     return marks.scatter_(1, index, True)[:, :size]
 
 
-def lengths(start: int, end: int, step: int) -> list[int]:
-    """How long a list is before each round and after the last; a round drops at most the even places."""
-    found = [start]
-    while found[-1] > end:
-        found.append(max(end, found[-1] - step, found[-1] // 2))
+def cosines(unit: Tensor) -> Tensor:
+    """[B, N, N] products of all pairs of [B, N, C]; each pair is computed once, so that it is symmetric to the bit."""
+    found = unit.new_empty(len(unit), unit.shape[1], unit.shape[1])
+    _fill(found, unit)
     return found
 
 
-class Thinning:
-    """Drop near-duplicates from a list of tokens, round by round (VisPruner, ICCV 2025, arXiv 2412.01818).
+def _fill(found: Tensor, unit: Tensor) -> None:
+    """Write the products into ``found``: two halves by themselves, and across once for both sides of the diagonal."""
+    half = unit.shape[1] // 2
+    if half < _BLOCK // 2:
+        torch.bmm(unit, unit.mT, out=found)
+        return
+    _fill(found[:, :half, :half], unit[:, :half])
+    _fill(found[:, half:, half:], unit[:, half:])
+    torch.bmm(unit[:, half:], unit[:, :half].mT, out=found[:, half:, :half])
+    found[:, :half, half:] = found[:, half:, :half].mT
 
-    A round compares the tokens at even places of the list with those at odd places and drops the ones most similar to
-    any of them. The list becomes what is left at even places, by falling similarity, then the odd places as they were.
 
-    Args:
-        unit: [B, R, C] float32 in the order of the list, vectors of norm one or zero.
-    """
-
-    def __init__(self, unit: Tensor) -> None:
-        self._place = torch.arange(unit.shape[1], device=unit.device).expand(len(unit), -1)  # [B, W] places in ``unit``
-        self._number(unit @ unit.mT)
-
-    def _number(self, similarity: Tensor) -> None:
-        """Take a matrix [B, W, W] whose tokens stand in the order of the list."""
-        self._similarity, self._base = similarity, _base(similarity)
-        self._list = torch.arange(similarity.shape[1], device=similarity.device) + self._base  # [B, R]
-        self._left = 0  # even places that the last round left
-        self._maxima = similarity[:, :1]  # [B, K, W], see `_nearest`; to be read anew
-
-    def run(self, start: list[int], end: list[int], step: int) -> Tensor:
-        """Drop ``step`` tokens a round until ``end`` are left.
-
-        Args:
-            start: how many tokens the list of each row has; what follows is padding.
-            end: how many are left, at least one unless ``start`` is zero.
-            step: tokens dropped in a round.
-
-        Returns:
-            [B, max(end)] places in ``unit``, in the order of the last list; in row b the first ``end[b]`` count.
-        """
-        pairs = list(zip(start, end, strict=True))
-        plans = {pair: lengths(*pair, step) for pair in set(pairs)}
-        if len(plans) == 1:
-            self._list = self._list[:, : start[0]]
-            for now, then in pairwise(plans[pairs[0]]):
-                self._round(now - then)
-        else:
-            self._run_ragged([plans[pair] for pair in pairs])
-        return self._place.gather(1, self._list - self._base)
-
-    def _shrink(self) -> None:
-        """Cut the matrix to the list when that is worth the copy, so that what a round reads falls with it."""
-        if self._list.shape[1] <= _SHRINK * self._similarity.shape[1]:
-            local = self._list - self._base  # [B, R]
-            self._place = self._place.gather(1, local)
-            rows = gather(self._similarity, local)  # [B, R, W]
-            self._number(rows.gather(2, local[:, None].expand(-1, local.shape[1], -1)))
-
-    def _round(self, drop: int) -> None:
-        """A round in which all rows drop alike."""
-        if self._maxima.shape[1] == 1:
-            self._shrink()
-        even, odd = self._list[:, ::2], self._list[:, 1::2]  # [B, R / 2]
-        falling = self._nearest(odd).take(even).argsort(dim=1, descending=True, stable=True)[:, drop:]
-        self._list = torch.cat([even.gather(1, falling), odd], 1)
-        self._left = falling.shape[1]
-
-    def _nearest(self, odd: Tensor) -> Tensor:
-        """[B, W] similarity of every token to the nearest at ``odd`` [B, M] places.
-
-        Tokens at odd places keep their order, and every other one stands at an odd place in the next round too. So the
-        maximum is kept in K classes, over every K-th of them: half of the classes is what the next round needs, and
-        only the tokens that are new at odd places have to be read, until one class is left.
-        """
-        new, classes = self._left // 2, self._maxima.shape[1] // 2
-        if 0 < classes <= new:
-            old = self._maxima[:, 1 - self._left % 2 :: 2].roll(new, 1)
-            self._maxima = torch.maximum(old, self._read(odd[:, :new], classes))
-        else:
-            self._maxima = self._read(odd, _CLASSES if odd.shape[1] >= 8 * _CLASSES else 1)
-        return self._maxima.amax(1)
-
-    def _read(self, tokens: Tensor, classes: int) -> Tensor:
-        """[B, K, W] similarity of every token to the nearest of every K-th of ``tokens`` [B, M]."""
-        rest = -tokens.shape[1] % classes
-        if rest:  # say some tokens twice, each in its own class
-            whole = tokens.shape[1] - classes
-            tokens = torch.cat([tokens, tokens[:, whole : whole + rest]], 1)
-        rows = self._similarity.flatten(0, 1).index_select(0, tokens.flatten())  # [B * M, W]
-        return rows.view(len(tokens), -1, classes, rows.shape[1]).amax(1)
-
-    def _run_ragged(self, plans: list[list[int]]) -> None:
-        """Rounds in which rows drop differently; a row that is done drops nothing, which changes its order only."""
-        rounds = max(map(len, plans))
-        table = torch.tensor([plan + plan[-1:] * (rounds - len(plan)) for plan in plans]).T[..., None]
-        widest = table.amax((1, 2)).tolist()
-        table = table.to(self._list.device, non_blocking=True)  # [rounds, B, 1]
-        self._list = self._list[:, : widest[0]]
-        for nth in range(rounds - 1):
-            self._shrink()
-            self._round_ragged(table[nth], table[nth + 1], widest[nth + 1])
-
-    def _round_ragged(self, now: Tensor, then: Tensor, width: int) -> None:
-        """A round that takes each row from ``now`` [B, 1] tokens to ``then``; the list is cut to ``width``."""
-        even, odd = self._list[:, ::2], self._list[:, 1::2]  # [B, R / 2]
-        rank = torch.arange(even.shape[1], device=even.device)
-        at_even, at_odd = rank < (now + 1) // 2, rank[: odd.shape[1]] < now // 2  # [B, R / 2]
-        rows = self._similarity.flatten(0, 1).index_select(0, odd.flatten()).view(*odd.shape, -1)  # [B, R / 2, W]
-        nearest = rows.masked_fill_(~at_odd[..., None], -inf).amax(1).take(even).masked_fill(~at_even, -inf)
-        even = even.gather(1, nearest.argsort(dim=1, descending=True, stable=True))
-        stays = torch.cat([at_even & (rank >= now - then), at_odd], 1)  # [B, R]
-        order = stays.byte().argsort(dim=1, descending=True, stable=True)[:, :width]
-        self._list = torch.cat([even, odd], 1).gather(1, order)
+def _products(some: Tensor, unit: Tensor) -> Tensor:
+    """[B, M, N] products of [B, M, C] and [B, N, C]; autocast leaves alone what is written into ``out``, as above."""
+    return torch.bmm(some, unit.mT, out=unit.new_empty(len(unit), some.shape[1], unit.shape[1]))
 
 
 def far_apart(
@@ -175,19 +79,27 @@ def far_apart(
     Returns:
         [B, count] int64 in the order of the picks; ties go to the lower index.
     """
-    kept = unit.new_zeros(unit.shape[:2], dtype=torch.bool) if kept is None else kept
-    held = kept.any(1, keepdim=True)  # [B, 1]
-    nearest, matrix = _nearest(unit, None if pool is None else torch.where(held, kept, pool))
+    if kept is None:
+        nearest, matrix = _nearest(unit, pool)  # [B, N], [B * N, N]
+        closest = torch.full_like(nearest, -inf)
+    else:
+        held = kept.any(1, keepdim=True)  # [B, 1]
+        nearest, matrix = _nearest(unit, torch.where(held, kept, ~kept if pool is None else pool))
+        closest = nearest.masked_fill(~held, -inf)
     if pool is not None:
-        nearest = nearest.masked_fill(~pool, inf)
-    closest = nearest.masked_fill(~held & (nearest < inf), -inf)  # a row that keeps nothing starts at its first pick
-    base, picks, pick = _base(unit), [], nearest.argmin(1, keepdim=True)  # [B, 1]
+        nearest, closest = nearest.masked_fill(~pool, inf), closest.masked_fill(~pool, inf)
+    return _pick(unit, matrix, closest, nearest.argmin(1, keepdim=True), count, spent)
+
+
+def _pick(unit: Tensor, matrix: Tensor | None, closest: Tensor, pick: Tensor, count: int, spent: float) -> Tensor:
+    """[B, count] picks, from ``pick`` [B, 1] on; ``closest`` [B, N] is how similar each token is to any kept one."""
+    first, picks = base(unit), []
     for _ in range(count):
         picks.append(pick)
         if matrix is None:
-            similar = (unit @ gather(unit, pick).mT)[..., 0]
+            similar = _products(gather(unit, pick), unit)[:, 0]  # [B, N]
         else:
-            similar = matrix.index_select(0, (pick + base)[:, 0])  # [B, N]
+            similar = matrix.index_select(0, (pick + first)[:, 0])
         closest = torch.maximum(closest, similar).scatter_(1, pick, spent)
         pick = closest.argmin(1, keepdim=True)
     return torch.cat(picks, 1)
@@ -199,7 +111,7 @@ def _nearest(unit: Tensor, among: Tensor | None) -> tuple[Tensor, Tensor | None]
     most = max(1, MATRIX // (4 * batch * count))  # so many tokens' rows at a time
     parts = []
     for first in range(0, count, most):
-        rows = unit[:, first : first + most] @ unit.mT  # [B, M, N]
+        rows = cosines(unit) if most >= count else _products(unit[:, first : first + most], unit)  # [B, M, N]
         rows.diagonal(first, 1, 2).fill_(-inf)
         parts.append((rows if among is None else rows.masked_fill(~among[:, None], -inf)).amax(2))
     return torch.cat(parts, 1), rows.flatten(0, 1) if most >= count else None

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from tokenprune.strategy import Diversifier
 from tokenprune.tokens import Split, VisualTokens
-from tokenprune_strategies.similarity import Thinning, gather, groups, mask
+from tokenprune_strategies.similarity import gather, groups, mask
+from tokenprune_strategies.thinning import Thinning
 
 _CACHE = 12 * 2**20  # bytes: on a CPU matrices that stay in the cache are worth more than a large batch
 _MEMORY = 2**30

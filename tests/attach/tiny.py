@@ -51,7 +51,7 @@ def _alive(model, seed):
             if weight.ndim > 1 or "embedding" in name:
                 weight.copy_(noise * weight.shape[-1] ** -0.5)
             else:
-                weight.add_(noise * 0.05)
+                weight.copy_(noise * 0.05 + name.endswith(".weight"))  # of a norm
         model.lm_head.weight[[PAD, IMAGE]] = 0  # the mean of all logits, so never the largest
     model.generation_config.pad_token_id = PAD
     model.generation_config.eos_token_id = None

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from PIL import Image
@@ -7,7 +8,9 @@ from typer.testing import CliRunner
 from tokenprune import scenes
 from tokenprune.cli import app, comparison
 from tokenprune.cli.comparison import BUDGETS, WAYS
+from tokenprune.cli.pictures import enlarged
 
+pytestmark = pytest.mark.xdist_group("demo")  # they share what was measured
 KEPT = [256, 64, 28, 14, 64, 28, 14]
 
 
@@ -23,7 +26,7 @@ def whole(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(comparison, "compared", kept)
-        found = CliRunner().invoke(app, ["demo", "--index", "3", "--scenes", "1", "--json"])
+        found = CliRunner().invoke(app, ["demo", "--set", "crowded", "--scenes", "1", "--json"])
     return found, folder, measured[0]
 
 
@@ -39,11 +42,16 @@ def demo(call, report, monkeypatch):
     return lambda *arguments, **env: call("demo", *arguments, **env)
 
 
+def right_answers(report):
+    wanted = [question.answer for question in report.questions]
+    return [sum(map(str.__eq__, column.said, wanted)) for column in report.columns]
+
+
 def test_the_command_writes_json_a_picture_and_nothing_else(whole):
     run, folder, report = whole
     assert (run.exit_code, run.stderr) == (0, "")
-    found, scene = json.loads(run.stdout), scenes.draw(3)
-    assert found["scene"] == {"set": "sparse", "index": 3, "seed": 2}
+    found, scene = json.loads(run.stdout), scenes.draw(0, "crowded")
+    assert found["scene"] == {"set": "crowded", "index": 0, "seed": 2}
     assert [(one["text"], one["answer"]) for one in found["questions"]] == [
         (question.text, question.answer) for question in scene.questions(scene.seed)
     ]
@@ -53,6 +61,8 @@ def test_the_command_writes_json_a_picture_and_nothing_else(whole):
     with Image.open(folder / "demo.png") as sheet:
         assert sheet.width == 4 * 384 + 5 * 8  # four panels and the gaps around them
         assert sheet.height > 2 * 384
+        first = sheet.crop((8, 8, 8 + 384, 8 + 384))
+        assert first.tobytes() == enlarged(scene.image, 384).tobytes()
 
 
 def test_flops_fall_with_the_tokens_and_parts_add_up(report):
@@ -72,13 +82,13 @@ def test_flops_fall_with_the_tokens_and_parts_add_up(report):
 def test_every_way_answers_every_question(report):
     assert tuple(column.way for column in report.columns) == WAYS
     assert {len(column.said) for column in report.columns} == {len(report.questions)}
-    further = scenes.draw(0)
-    assert report.asked == len(further.questions(further.seed))
-    assert all(0 <= column.right <= report.asked for column in report.columns)
+    assert report.asked == len(report.questions)  # of the one further scene, which is the same
+    assert [column.right for column in report.columns] == right_answers(report)
+    assert min(right_answers(report)) < report.asked
 
 
 def test_answers_are_ticked_or_shown(demo, report):
-    lines = demo("--scenes", 1).stdout.splitlines()
+    lines = demo("--scenes", 1, COLUMNS="200").stdout.splitlines()
     for row, question in enumerate(report.questions):
         (line,) = (line for line in lines if line.startswith(question.text))
         said = [column.said[row] for column in report.columns]
@@ -86,8 +96,7 @@ def test_answers_are_ticked_or_shown(demo, report):
         assert line.count("✗") == len(said) - said.count(question.answer)
         assert all(text.split()[0] in line for text in said if text and text != question.answer)
     right = next(line.split() for line in lines if line.startswith("right "))
-    want = [sum(a == q.answer for a, q in zip(c.said, report.questions, strict=True)) for c in report.columns]
-    assert right[3:] == [str(count) for count in want]
+    assert right[3:] == [str(count) for count in right_answers(report)]
     assert any(line.startswith("right, scenes 0 to 0") and f"of {report.asked}" in line for line in lines)
 
 
@@ -110,6 +119,8 @@ def test_narrow_terminals_get_marks_alone(demo, report):
     assert "From 100 columns on" in " ".join(found.stdout.split())
     marks = found.stdout.count("✓") + found.stdout.count("✗")
     assert marks == len(report.questions) * len(WAYS)
+    assert "✗" in found.stdout
+    assert not re.search(r"✗ \w", found.stdout)
 
 
 def test_a_target_that_cannot_be_written_is_refused_before_anything_runs(call, monkeypatch):

@@ -8,7 +8,8 @@ from golden.mutants import PICKING, THINNING, plain_picking
 from golden.plain import thin, unit_of
 
 from tokenprune import VisualTokens, load
-from tokenprune_strategies.similarity import Thinning, far_apart, lengths
+from tokenprune_strategies.similarity import far_apart
+from tokenprune_strategies.thinning import Thinning, lengths
 
 FLOAT = {case.id: case for method in ("vispruner", "divprune") for case in cases(method) if not case.exact}
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)

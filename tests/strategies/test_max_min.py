@@ -50,6 +50,15 @@ def test_the_order_of_picks_is_the_same_in_any_memory(memory, monkeypatch):
     assert far_apart(VisualTokens(x).unit, 50)[0].tolist() == pick(unit_of(x[0]), 50)
 
 
+@pytest.mark.parametrize("memory", [2**28, 4 * 200 * 7])
+def test_autocast_does_not_blur_similarity(memory, monkeypatch):
+    monkeypatch.setattr(similarity, "MATRIX", memory)
+    unit = VisualTokens(torch.randn(1, 200, 64, generator=torch.Generator().manual_seed(0))).unit
+    wanted = far_apart(unit, 50)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(far_apart(unit, 50), wanted)
+
+
 def test_no_tensor_is_as_large_as_all_pairs_of_many_tokens():
     """10,000 tokens: at most 256 MiB at once where the matrix would be 400; shapes only, nothing is computed."""
     sizes = []

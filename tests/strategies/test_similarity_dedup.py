@@ -12,8 +12,8 @@ from strategies.problems import exact, fine, free, marks, problems, row
 
 from tokenprune import Split, VisualTokens
 from tokenprune_strategies import similarity_dedup
-from tokenprune_strategies.similarity import Thinning, lengths
 from tokenprune_strategies.similarity_dedup import SimilarityDedup
+from tokenprune_strategies.thinning import Thinning, lengths
 
 STEPS = st.sampled_from((1, 2, 3, 8, 1000))
 
@@ -123,6 +123,21 @@ def test_nothing_and_everything(batch, count, ends):
     )
     assert chosen.shape == shape
     assert chosen.sum(1).tolist() == ends.tolist()
+
+
+def test_autocast_does_not_blur_similarity():
+    tokens = VisualTokens(torch.randn(2, 200, 64, generator=torch.Generator().manual_seed(0)))
+    split = Split(torch.tensor([0, 0]), torch.tensor([40, 41]))
+    rest = torch.zeros(2, 200), torch.zeros(2, 200, dtype=torch.bool), split
+    wanted = SimilarityDedup().choose(tokens, *rest)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(SimilarityDedup().choose(VisualTokens(tokens.features), *rest), wanted)
+
+
+def test_gradients_do_not_get_in_the_way():
+    features = torch.randn(2, 100, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    rest = torch.zeros(2, 100), torch.zeros(2, 100, dtype=torch.bool), Split(torch.tensor([0, 0]), torch.tensor([9, 9]))
+    assert SimilarityDedup().choose(VisualTokens(features), *rest).sum() == 18
 
 
 def test_the_last_list_has_the_order_of_the_plain_loop():

@@ -1,0 +1,1 @@
+"""A scorer, a diversifier and a pipeline for tokenprune; found by name once the package is installed."""
