@@ -2,4 +2,10 @@
 
 from families import crops, native, tiles
 
-CASES = {**tiles.CASES, **crops.CASES, **native.CASES}
+_MODULES = {"tiles": tiles, "packed": crops, "native": native}
+CASES = {name: case for module in _MODULES.values() for name, case in module.CASES.items()}
+
+
+def layout(name):
+    """How the images of a case are laid out."""
+    return next(kind for kind, module in _MODULES.items() if name in module.CASES)
