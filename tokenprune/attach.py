@@ -11,14 +11,7 @@ from typing import Any, NoReturn
 import torch
 
 from tokenprune.chunk import bound, has_pixels, has_video
-from tokenprune.errors import (
-    AlreadyAttached,
-    NothingPruned,
-    NothingPrunedWarning,
-    UnprunedInputWarning,
-    UnsupportedMode,
-    warn,
-)
+from tokenprune.errors import AlreadyAttached, Complaints, NothingPrunedWarning, UnprunedInputWarning, UnsupportedMode
 from tokenprune.family import Family, Model, family_of
 from tokenprune.flash import positions_hidden
 from tokenprune.forwarding import continued_forward, continues, pruned_forward
@@ -71,16 +64,18 @@ class Attachment:
 
     def __init__(self, model: Model, family: Family, pipeline: Pipeline, strict: bool) -> None:
         self.model, self.family, self.pipeline, self.strict = model, family, pipeline, strict
-        self._lock, self._local, self._warned = threading.RLock(), threading.local(), set[type[UserWarning]]()
+        self._lock, self._local, self._complain = threading.RLock(), threading.local(), Complaints(strict)
         self._before = {name: model.__dict__.get(name) for name in ("generate", "forward")}
         self._generate, self._forward = model.generate, model.forward
-        self._ours = {
-            "generate": functools.wraps(self._generate)(lambda *args, **kwargs: self._on_generate(args, kwargs)),
-            "forward": functools.wraps(self._forward)(lambda *args, **kwargs: self._on_forward(args, kwargs)),
-        }
-        # Pruning reads values, so it breaks a graph that the caller compiles; ``_busy`` is what such a graph can read.
-        self._busy, self._apart = False, torch.compiler.disable(self._on_forward)  # type: ignore[no-untyped-call]
+        self._ours = {name: self._in_place_of(name) for name in self._before}
+        # Pruning reads values, so it breaks a graph that the caller compiles; ``_cache`` is what such a graph can read.
+        self._cache, self._apart = None, torch.compiler.disable(self._on_forward)  # type: ignore[no-untyped-call]
         model.__dict__.update({_KEY: self, **self._ours})
+
+    def _in_place_of(self, name: str) -> Any:
+        """Ours for a method of the model; no function, so that a copy of the model finds the way to `__deepcopy__`."""
+        ours = functools.partial(getattr(self, f"_on_{name}"))
+        return functools.update_wrapper(ours, getattr(type(self.model), name).__get__(self.model))
 
     @property
     def attached(self) -> bool:
@@ -124,11 +119,12 @@ class Attachment:
         """One thread runs the model at a time; gives whether it is still attached when its turn comes."""
         with self._lock:
             before = getattr(self._local, "running", None)
-            self._local.running, self._busy = (call.get("past_key_values"),), True
+            self._local.running = (call.get("past_key_values"),)
+            self._cache = self._local.running[0]
             try:
                 yield self.attached
             finally:
-                self._local.running, self._busy = before, before is not None
+                self._local.running, self._cache = before, before and before[0]
 
     def _part_of_running(self, call: Mapping[str, Any]) -> bool:
         """Whether the running call makes this one, which is then its own affair; a callback may make others."""
@@ -140,10 +136,10 @@ class Attachment:
     def _hidden(self) -> AbstractContextManager[None]:
         return positions_hidden(self.family, self.model, self.pipeline.positions or self.family.positions)
 
-    def _on_generate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _on_generate(self, *args: Any, **kwargs: Any) -> Any:
         if self._part_of_running(kwargs):
             return self._generate(*args, **kwargs)
-        call = bound(self._generate, args, kwargs)
+        call = bound(self._ours["generate"], args, kwargs)
         if call.get("input_ids") is None and call.get("inputs") is not None:
             call["input_ids"] = call["inputs"]
         with self._running(call) as attached, torch.no_grad(), self._hidden():
@@ -155,13 +151,16 @@ class Attachment:
             self._record(receipt)
             return output
 
-    def _on_forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _on_forward(self, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():
-            ours = args or has_pixels(self.family, kwargs) or remembers(kwargs.get("past_key_values"))
-            return self._apart(args, kwargs) if ours and not self._busy else self._forward(*args, **kwargs)
+            cache = kwargs.get("past_key_values")
+            ours = args or has_pixels(self.family, kwargs) or (remembers(cache) and cache is not self._cache)
+            if ours and not torch.compiler.is_dynamo_compiling():
+                raise UnsupportedMode("choosing tokens cannot be exported; export the model without the attachment")
+            return self._apart(*args, **kwargs) if ours else self._forward(*args, **kwargs)
         if self._part_of_running(kwargs):
             return self._forward(*args, **kwargs)
-        call = bound(self._forward, args, kwargs)
+        call = bound(self._ours["forward"], args, kwargs)
         with self._running(call) as attached, self._hidden():
             if attached and self._has_work(call):
                 output, receipt = pruned_forward(self.family, self.model, self.pipeline, self._forward, call)
@@ -178,9 +177,9 @@ class Attachment:
         embedded = call.get("inputs_embeds") is not None and not continues(call)  # text after a pruned prompt is fine
         if pixels or video or embedded or call.get("mm_encoder_outputs"):
             self._complain(
-                UnprunedInputWarning,
                 "this call reaches the model unpruned: it brings a video, inputs_embeds or encoded images, and only a "
                 "prompt of input_ids with the pixels of images can be pruned",
+                UnprunedInputWarning,
             )
         return False
 
@@ -189,12 +188,4 @@ class Attachment:
             return
         self._local.receipt = receipt
         if message := uncut(self.pipeline, receipt):
-            self._complain(NothingPrunedWarning, message)
-
-    def _complain(self, category: type[UserWarning], message: str) -> None:
-        """Raise if strict, else warn the first time."""
-        if self.strict:
-            raise NothingPruned(message)
-        if category not in self._warned:
-            self._warned.add(category)
-            warn(message, category)
+            self._complain(message, NothingPrunedWarning)

@@ -61,16 +61,17 @@ class Family:
     placeholder: str = "image_token_id"
     pixels: tuple[str, ...] = ("pixel_values",)
     per_token: tuple[str, ...] = ("token_type_ids", "mm_token_type_ids")
-    feature_layer: Callable[[Config], int] = field(default=lambda config: _deepest(config.vision_feature_layer))
+    feature_layer: Callable[[Config], int] = field(default=lambda config: _deepest(config))
     layout: Callable[[Seen], Layout] = field(default=Tiles(grid=lambda config: square(config)))
     feature_field: str = "pooler_output"
     positions: Literal["keep", "renumber"] = "renumber"
     first_position: int = 0
 
 
-def _deepest(layer: int | list[int]) -> int:
+def _deepest(config: Config) -> int:
     """The last of the hidden states that are used; 0 is the embeddings, negative ones count from the end."""
-    return layer if isinstance(layer, int) else max(layer, key=lambda one: (one < 0, one))
+    layer, states = config.vision_feature_layer, config.vision_config.num_hidden_layers + 1
+    return layer if isinstance(layer, int) else int(max(layer, key=lambda one: one % states))
 
 
 def square(config: Config) -> tuple[int, int]:

@@ -78,8 +78,12 @@ def _default(family: Family, model: Model, kind: str, depth: int, call: Mapping[
     _, spec = tower_of(family, model)
     if kind == "received_attention" and spec.cls is None:
         return depth - 1
-    state = family.feature_layer(Settings(model.config, call))
-    return _absolute(state if state < 0 else state - 1, depth, kind)
+    state = family.feature_layer(Settings(model.config, call)) % (depth + 1)
+    if not state:
+        raise MissingCue(
+            f"the language model gets the encoder's embeddings, which no attention led to; write {kind}@LAYER"
+        )
+    return state - 1
 
 
 @dataclass

@@ -11,21 +11,34 @@ from tokenprune.family import Model
 
 
 def unwrapped(model: Model) -> Model:
-    """The transformers model inside a PEFT wrapper; other wrappers are refused by name."""
+    """The transformers model inside a PEFT wrapper; other wrappers are refused by name.
+
+    Raises:
+        AttachError: it is another wrapper, or no transformers model.
+    """
+    _refuse_wrapper(model)  # first: some of them pretend to have what is inside
     if hasattr(model, "get_base_model"):  # PEFT runs the model inside, adapters and all
         model = model.get_base_model()
-    name = type(model).__name__
-    if hasattr(model, "_orig_mod"):
-        raise AttachError(
-            f"{name} is a compiled wrapper; attach the model inside it (model._orig_mod) before compiling"
-        )
-    if isinstance(getattr(model, "module", None), torch.nn.Module):
-        raise AttachError(f"{name} is a parallel wrapper; attach the model inside it (model.module)")
+        _refuse_wrapper(model)
     if not hasattr(model, "config") or not hasattr(model, "generate"):
         raise AttachError(
-            f"{name} is not a transformers model with generate(); load it with AutoModelForImageTextToText"
+            f"{type(model).__name__} is not a transformers model with generate(); load it with "
+            "AutoModelForImageTextToText"
         )
     return model
+
+
+def _refuse_wrapper(model: Model) -> None:
+    name = type(model).__name__
+    if hasattr(model, "_orig_mod"):
+        raise AttachError(f"{name} is a compiled wrapper; attach the model inside it (model._orig_mod) and keep both")
+    if isinstance(model, torch.nn.DataParallel):
+        raise AttachError(
+            f"{name} copies the model at every call, and the copies would all drive the first one; use one process for "
+            "each device, with DistributedDataParallel or without"
+        )
+    if isinstance(getattr(model, "module", None), torch.nn.Module):
+        raise AttachError(f"{name} is a parallel wrapper; attach the model inside it (model.module) and keep both")
 
 
 def check_seams(model: Model) -> None:
@@ -34,7 +47,7 @@ def check_seams(model: Model) -> None:
     missing = [
         seam
         for seam, there in {
-            "mm_encoder_outputs in forward": "mm_encoder_outputs" in inspect.signature(model.forward).parameters,
+            "mm_encoder_outputs in forward": "mm_encoder_outputs" in inspect.signature(type(model).forward).parameters,
             "base_model.get_image_features": hasattr(base, "get_image_features"),
             "_prepare_position_ids_for_generation": hasattr(model, "_prepare_position_ids_for_generation"),
         }.items()

@@ -31,7 +31,7 @@ class Plan:
     seed: int = 1
     windows: int = 900
     images: int = 1250
-    language: int = 2400
+    language: int = 2800
     window_batch: int = 64
     image_batch: int = 32
     language_batch: int = 16

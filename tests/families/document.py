@@ -10,7 +10,8 @@ PAGE = HERE.parents[2] / "docs" / "families.md"
 if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parents[1]))
 
-from families import cases  # noqa: E402  (the path is set above)
+import torch  # noqa: E402  (the path is set above)
+from families import cases  # noqa: E402
 
 from tokenprune.family import family_of, tower_of  # noqa: E402
 from tokenprune.testing import check_family  # noqa: E402
@@ -43,8 +44,8 @@ The checks:
 - features: each token's vector is the mean of what enters the projector for it.
 - place: each token's line and column are where the pixels lie that it is made of.
 
-Cues: `CLS row` is the attention that the CLS token pays, `received` the mean that each patch receives, where there is no
-CLS token. Layouts: `tiles` of one size, `native` size of each image, `packed` crops with an overview.
+Cues: `CLS row` is the attention that the CLS token pays; `received` the mean that each patch receives, where there is
+no CLS token. Layouts: `tiles` of one size, `native` size of each image, `packed` crops with an overview.
 
 Not applicable:
 
@@ -68,7 +69,15 @@ def row(name):
     said = report(name)
     encoder = model.config.vision_config.model_type
     signs = [SIGN[said.verdicts[check].status] for check in CHECKS]
-    facts = [said.model_type, encoder, "yes" if said.proven else "no", *signs, cue, family.positions, cases.layout(name)]
+    facts = [
+        said.model_type,
+        encoder,
+        "yes" if said.proven else "no",
+        *signs,
+        cue,
+        family.positions,
+        cases.layout(name),
+    ]
     return "| " + " | ".join(facts) + " |"
 
 
@@ -90,4 +99,5 @@ def page():
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)  # tensors are tiny; threads cost more than they gain
     PAGE.write_text(page(), encoding="utf-8")

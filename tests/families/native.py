@@ -4,7 +4,7 @@ from importlib import import_module
 
 import torch
 from einops import rearrange
-from families.tiny import AXES, BEGIN, BOS, END, IMAGE, VIDEO, VISION, Case, alive, noise, padded, picture, rows, text
+from families.tiny import AXES, BEGIN, END, IMAGE, VIDEO, VISION, Case, alive, noise, padded, picture, rows, text
 
 GRIDS = [[(6, 10), (4, 4)], [(8, 4)]]  # patches of each image of each prompt; 3 x 5, 2 x 2 and 4 x 2 after merging
 LAYERS = ["sliding_attention", "full_attention"]
@@ -98,9 +98,7 @@ def qwen3_5():
 
 def qwen3_5_moe():
     vision = {**VISIBLE, "num_position_embeddings": 36}
-    language = text(
-        rope_parameters=INTERLEAVED, shared_expert_intermediate_size=32, **LINEAR, **EXPERTS
-    )
+    language = text(rope_parameters=INTERLEAVED, shared_expert_intermediate_size=32, **LINEAR, **EXPERTS)
     return _qwen("qwen3_5_moe", "Qwen3_5Moe", vision, language, **ENDS)
 
 
@@ -149,9 +147,7 @@ def mistral3():
     from transformers import Mistral3Config, Mistral3ForConditionalGeneration
 
     language = text(model_type="mistral", head_dim=12, sliding_window=None)
-    config = Mistral3Config(
-        vision_config=PIXTRAL, text_config=language, image_token_index=IMAGE, spatial_merge_size=2
-    )
+    config = Mistral3Config(vision_config=PIXTRAL, text_config=language, image_token_index=IMAGE, spatial_merge_size=2)
     return alive(Mistral3ForConditionalGeneration(config))
 
 
@@ -159,9 +155,7 @@ def lighton_ocr():
     from transformers import LightOnOcrConfig, LightOnOcrForConditionalGeneration
 
     language = text(model_type="qwen3", head_dim=12)
-    config = LightOnOcrConfig(
-        vision_config=PIXTRAL, text_config=language, image_token_id=IMAGE, spatial_merge_size=2
-    )
+    config = LightOnOcrConfig(vision_config=PIXTRAL, text_config=language, image_token_id=IMAGE, spatial_merge_size=2)
     return alive(LightOnOcrForConditionalGeneration(config))
 
 
@@ -184,7 +178,7 @@ def sized(pixels):
     def marks(size):
         height, width = size[0] // pixels, size[1] // pixels
         lines = [[*[IMAGE] * width, BEGIN] for _ in range(height)]
-        return [one for line in lines for one in line][:-1] + [END]
+        return [*[one for line in lines for one in line][:-1], END]
 
     def inputs(model, which):
         sizes = [size for number in which for size in SIZES[number]]

@@ -84,5 +84,8 @@ def test_wrong_number_of_placeholders_is_refused(build):
     call = {**tiles.CASES, **crops.CASES, **native.CASES}[case].inputs(model, [1])
     at = int((call["input_ids"][0] == native.IMAGE).nonzero()[0])
     call["input_ids"][0, at] = 9
-    with tokenprune.attach(model, "divprune", budget=2), pytest.raises(tokenprune.TokenpruneError, match="placeholders"):
+    with (
+        tokenprune.attach(model, "divprune", budget=2),
+        pytest.raises(tokenprune.TokenpruneError, match="placeholders"),
+    ):
         model(**call)

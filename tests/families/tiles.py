@@ -1,8 +1,26 @@
 """Families whose images are tiles of one size."""
 
 import torch
-from families.tiny import BEGIN, BOS, CLIP, END, IMAGE, MARK, SIGLIP, TILE, VISION, VOCABULARY, Case, alive
-from families.tiny import noise, padded, picture, rows, text, words
+from families.tiny import (
+    BEGIN,
+    BOS,
+    CLIP,
+    END,
+    IMAGE,
+    MARK,
+    SIGLIP,
+    TILE,
+    VISION,
+    VOCABULARY,
+    Case,
+    alive,
+    noise,
+    padded,
+    picture,
+    rows,
+    text,
+    words,
+)
 
 SINGLE = [[1, 1], [1]]  # tiles of each image of each prompt
 SEVERAL = [[3, 1], [2]]
@@ -71,9 +89,7 @@ def aya_vision():
     from transformers import AyaVisionConfig, AyaVisionForConditionalGeneration
 
     language = text(model_type="cohere2", sliding_window=512, layer_types=["sliding_attention", "full_attention"])
-    config = AyaVisionConfig(
-        vision_config=SIGLIP, text_config=language, image_token_index=IMAGE, downsample_factor=2
-    )
+    config = AyaVisionConfig(vision_config=SIGLIP, text_config=language, image_token_index=IMAGE, downsample_factor=2)
     return alive(AyaVisionForConditionalGeneration(config))
 
 
@@ -243,9 +259,7 @@ def janus():
 def deepseek_vl():
     from transformers import DeepseekVLConfig, DeepseekVLForConditionalGeneration
 
-    config = DeepseekVLConfig(
-        vision_config=SIGLIP, text_config=text(model_type="llama"), image_token_id=IMAGE
-    )
+    config = DeepseekVLConfig(vision_config=SIGLIP, text_config=text(model_type="llama"), image_token_id=IMAGE)
     return alive(DeepseekVLForConditionalGeneration(config))
 
 

@@ -113,6 +113,4 @@ def padded(made, **types):
 
 def picture(which, images, pixels):
     """[T, ...] what ``pixels`` makes of (prompt, image, its number) for all images, laid end to end."""
-    return torch.cat(
-        [pixels(one, 100 * number + 10 * at) for number in which for at, one in enumerate(images[number])]
-    )
+    return torch.cat([pixels(one, 100 * number + 10 * at) for number in which for at, one in enumerate(images[number])])

@@ -67,6 +67,7 @@ def _checked(image: Path, prompt: str, embedded: bool, out: Path | None) -> Imag
     """The picture, once everything that costs nothing has been checked."""
     from tokenprune.cli.models import check_words
     from tokenprune.cli.pictures import check_target, opened
+    from tokenprune.scenes.grounds import SIZE
 
     if not prompt.strip():
         raise typer.BadParameter("the prompt is empty", param_hint="--prompt")
@@ -75,8 +76,10 @@ def _checked(image: Path, prompt: str, embedded: bool, out: Path | None) -> Imag
         check_target(out)
     if embedded:
         check_words(prompt)
-        if picture.size != (128, 128):
-            note("note", "the embedded model has only seen drawn scenes of 128 x 128 pixels, as 'tokenprune demo' has")
+        if picture.size != (SIZE, SIZE):
+            note(
+                "note", f"the embedded model knows drawn scenes of {SIZE} x {SIZE} pixels only, as in 'tokenprune demo'"
+            )
     return picture
 
 

@@ -61,19 +61,15 @@ def check_family(
     """Run every check on a small model with random weights.
 
     Args:
-        build: makes the model: float32, ``eval()``, the same weights each time, no end of text.
-        inputs: of the model and some prompt numbers, the call that a processor would make for a batch of these
-            prompts, padded on the left. The same number gives the same text and images in any company. Prompts should
-            exercise the layout: several crops, odd grids, two images.
+        build: makes the model: float32, ``eval()``, no end of text.
+        inputs: of the model and prompt numbers, the call that a processor makes of these prompts, padded on the left;
+            a number gives the same text and images in any company: several crops, odd grids, two images.
         prompts: the numbers to use; at least two, with different images.
         mask: attention of a language model that is not causal, for the run by hand: of the model, [S] bool (where
-            visual tokens are) and the length of the prompt, the ``attention_mask`` of the language model.
+            visual tokens are) and the length of the prompt, its ``attention_mask``.
         locate: of a call, [*pixels, 2]: (y, x) of every pixel as a fraction of the canvas its token lies on, NaN in
             padding. Default: pixels are [..., height, width], and a canvas is one of these.
         checks: names of `CHECKS`.
-
-    Returns:
-        One verdict a check.
 
     Raises:
         UnknownFamily: none is registered for the model.
@@ -82,5 +78,4 @@ def check_family(
     with torch.random.fork_rng():
         torch.manual_seed(0)
         verdicts = {name: verdict(CHECKS[name], subject) for name in checks}
-    config = subject.model.config
-    return Report(type(subject.model).__name__, config.model_type, verdicts)
+    return Report(type(subject.model).__name__, subject.model.config.model_type, verdicts)

@@ -1,22 +1,16 @@
-"""Where tokens come from, found by derivatives: with attention out of the way, a token depends on its own pixels only.
-
-The identity takes the place of attention in every layer of the encoder. What then reaches a feature row, of the pixels,
-of the sequence that the attention sees and of what enters the projector, is what the row is made of; no layout is asked.
-"""
+"""Cues, vectors and places of tokens, against what derivatives say they are made of."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tokenprune.encode import Encoded, encode
-from tokenprune.family import submodule, tower_of
+from tokenprune.family import tower_of
+from tokenprune.testing.family.origin import Origin, attentions, entering, features, origin_of, pixels_of
 from tokenprune.testing.family.report import NotApplicable
 from tokenprune.testing.family.subject import Subject, agree
 from tokenprune.testing.search import require
@@ -24,27 +18,10 @@ from tokenprune.testing.search import require
 CLOSE = 1e-6
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What each of R feature rows is made of.
-
-    Args:
-        seen: [R, S] bool, places of the sequences that the attention sees, laid end to end.
-        pixels: [R, *pixels] bool.
-        entering: [R, E] bool, vectors that enter the projector. None: there is no projector.
-        starts: where each sequence begins in S.
-    """
-
-    seen: Tensor
-    pixels: Tensor
-    entering: Tensor | None
-    starts: Tensor
-
-
 def cues_are_eager(subject: Subject) -> str:
     """A token's cue is the mean, over what it is made of, of the attention that eager weights show."""
     call = subject.call()
-    encoded, origin = _encoded(subject, call), subject.once("origin", lambda: _origin(subject, call))
+    encoded, origin = _encoded(subject, call), subject.once("origin", lambda: origin_of(subject, call))
     names = encoded.names
     if not names:
         raise NotApplicable("no attention of the encoder can be read")
@@ -52,7 +29,9 @@ def cues_are_eager(subject: Subject) -> str:
     values = _eager(subject, call, source)  # [H, S] or [S]
     cue = encoded.tokens.cues[name]
     assert isinstance(cue, Tensor)
-    flat = (cue.transpose(0, 1).flatten(1) if cue.ndim == 3 else cue.flatten()).reshape(-1, cue.shape[0] * cue.shape[-1])
+    flat = (cue.transpose(0, 1).flatten(1) if cue.ndim == 3 else cue.flatten()).reshape(
+        -1, cue.shape[0] * cue.shape[-1]
+    )
     real = encoded.index >= 0
     wanted = _mean(values.reshape(-1, values.shape[-1]).T, origin.seen[real]).T  # [H, R]
     worst = agree(flat[:, encoded.index[real]], wanted, f"{source} and eager attention", CLOSE)
@@ -64,11 +43,11 @@ def cues_are_eager(subject: Subject) -> str:
 def features_are_inputs(subject: Subject) -> str:
     """A token's vector is the mean of what enters the projector for it, or its feature row where there is none."""
     call = subject.call()
-    encoded, origin = _encoded(subject, call), subject.once("origin", lambda: _origin(subject, call))
+    encoded, origin = _encoded(subject, call), subject.once("origin", lambda: origin_of(subject, call))
     flat, real = encoded.tokens.features.flatten(0, 1), encoded.index >= 0
     rows = encoded.rows[real].detach()
     if subject.pipeline.stages[0].space == "encoder" and origin.entering is not None:
-        rows = _mean(_entering(subject, call), origin.entering[real])
+        rows = _mean(entering(subject, call), origin.entering[real])
     worst = agree(flat[encoded.index[real]], rows, "the tokens' vectors and what they are made of", CLOSE)
     return f"{int(real.sum())} tokens within {worst:.0e}"
 
@@ -76,7 +55,7 @@ def features_are_inputs(subject: Subject) -> str:
 def places_are_pixels(subject: Subject) -> str:
     """A token's (y, x) is where the pixels lie that it is made of."""
     call = subject.call()
-    encoded, origin = _encoded(subject, call), subject.once("origin", lambda: _origin(subject, call))
+    encoded, origin = _encoded(subject, call), subject.once("origin", lambda: origin_of(subject, call))
     if encoded.tokens.place is None or encoded.tokens.canvas is None:
         raise NotApplicable("tokens have no places")
     real = encoded.index >= 0
@@ -98,15 +77,10 @@ def _located(subject: Subject, call: dict[str, Any]) -> Tensor:
     """[*pixels, 2] the (y, x) of every pixel as a fraction of its canvas."""
     if subject.locate is not None:
         return subject.locate(call)
-    pixels = _pixels(subject, call)
+    pixels = pixels_of(subject, call)
     height, width = pixels.shape[-2:]
     y, x = (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width
-    return torch.stack(torch.broadcast_tensors(y[:, None], x[None]), -1).expand(*pixels.shape, 2)
-
-
-def _pixels(subject: Subject, call: dict[str, Any]) -> Tensor:
-    pixels: Tensor = call[subject.family.pixels[0]]
-    return pixels
+    return torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).expand(*pixels.shape, 2)
 
 
 def _encoded(subject: Subject, call: dict[str, Any]) -> Encoded:
@@ -114,84 +88,6 @@ def _encoded(subject: Subject, call: dict[str, Any]) -> Encoded:
     placeholder = ids == getattr(subject.model.config, subject.family.placeholder)
     with torch.no_grad():
         return encode(subject.family, subject.model, call, subject.pipeline, ids, placeholder)
-
-
-def _features(subject: Subject, call: dict[str, Any]) -> Tensor:
-    """[R, C] feature rows, from the model's own function."""
-    function = subject.model.base_model.get_image_features
-    arguments = {name: call[name] for name in inspect.signature(function).parameters if name in call}
-    output = function(**arguments, return_dict=True)
-    return torch.cat([piece.reshape(-1, piece.shape[-1]) for piece in output[subject.family.feature_field]])
-
-
-def _attentions(subject: Subject) -> list[Any]:
-    """The attention modules of the encoder, in order of depth."""
-    encoder, spec = tower_of(subject.family, subject.model)
-    for path in spec.attention:
-        stem, suffix = path.split(".{}")
-        try:
-            return [submodule(encoder, f"{stem}.{at}{suffix}") for at in range(len(submodule(encoder, stem)))]
-        except AttributeError:
-            continue
-    raise NotApplicable("no attention of the encoder can be read")
-
-
-@contextmanager
-def _noted(subject: Subject, *, identity: bool) -> Iterator[dict[str, Tensor]]:
-    """Note what enters the first attention and the projector; on wish with the identity in place of every attention."""
-    noted: dict[str, Tensor] = {}
-
-    def enters(name: str, inputs: tuple[Any, ...], given: dict[str, Any]) -> Tensor:
-        hidden: Tensor = inputs[0] if inputs else next(iter(given.values()))
-        noted[name] = hidden
-        return hidden
-
-    with ExitStack() as stack:
-        for at, module in enumerate(_attentions(subject)):
-
-            def pass_on(_: Any, inputs: Any, given: Any, output: Any, at: int = at) -> Any:
-                hidden = enters("attention" if at == 0 else "other", inputs, given)
-                if not identity:
-                    return None
-                return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
-
-            stack.callback(module.register_forward_hook(pass_on, with_kwargs=True).remove)
-        if subject.family.projector:
-            projector = submodule(subject.model.base_model, subject.family.projector)
-
-            def note(_: Any, inputs: Any, given: Any) -> None:
-                enters("projector", inputs, given)
-
-            stack.callback(projector.register_forward_pre_hook(note, with_kwargs=True).remove)
-        yield noted
-
-
-def _origin(subject: Subject, call: dict[str, Any]) -> Origin:
-    """Derivatives of every feature row, one after the other."""
-    pixels = _pixels(subject, call).clone().requires_grad_()
-    with torch.enable_grad(), _noted(subject, identity=True) as noted:
-        rows = _features(subject, {**call, subject.family.pixels[0]: pixels})
-    targets = [pixels, noted["attention"], *([noted["projector"]] if "projector" in noted else [])]
-    weights = torch.randn(rows.shape[-1], generator=torch.Generator().manual_seed(0))  # a plain sum may cancel
-    reached: list[list[Tensor]] = [[] for _ in targets]
-    for row in rows:
-        if not row.requires_grad:
-            parts: tuple[Tensor | None, ...] = (None,) * len(targets)
-        else:
-            parts = torch.autograd.grad((row * weights).sum(), targets, retain_graph=True, allow_unused=True)
-        for found, target, part in zip(reached, targets, parts, strict=True):
-            found.append(torch.zeros_like(target, dtype=torch.bool) if part is None else part != 0)
-    seen = torch.stack(reached[1]).any(-1).flatten(1)
-    entering = torch.stack(reached[2]).any(-1).flatten(1) if len(targets) == 3 else None
-    length = noted["attention"].shape[-2]
-    return Origin(seen, torch.stack(reached[0]), entering, torch.arange(0, seen.shape[1], length))
-
-
-def _entering(subject: Subject, call: dict[str, Any]) -> Tensor:
-    """[E, C] what enters the projector, attention in its place."""
-    with torch.no_grad(), _noted(subject, identity=False) as noted:
-        _features(subject, call)
-    return noted["projector"].flatten(0, -2)
 
 
 def _cls_is_no_token(subject: Subject, origin: Origin) -> None:
@@ -214,7 +110,7 @@ def _mean(values: Tensor, over: Tensor) -> Tensor:
 def _eager(subject: Subject, call: dict[str, Any], source: str) -> Tensor:
     """[H, S] or [S]: the cue read off the weights that the model's eager attention makes in one layer."""
     kind, _, layer = source.partition("@")
-    module = _attentions(subject)[int(layer)]
+    module = attentions(subject)[int(layer)]
     beside = inspect.unwrap(type(module).forward).__globals__
     name = next(word for word in type(module).forward.__code__.co_names if word.endswith("eager_attention_forward"))
     real, weights = beside[name], []
@@ -225,13 +121,13 @@ def _eager(subject: Subject, call: dict[str, Any], source: str) -> Tensor:
             weights.append(output[1])
         return output
 
-    before = {one: one.config._attn_implementation for one in _attentions(subject)}
+    before = {one: one.config._attn_implementation for one in attentions(subject)}
     for one in before:
         one.config._attn_implementation = "eager"
     beside[name] = noting
     try:
         with torch.no_grad():
-            _features(subject, call)
+            features(subject, call)
     finally:
         beside[name] = real
         for one, was in before.items():

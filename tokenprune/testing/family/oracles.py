@@ -68,7 +68,9 @@ def streams_are_cut_alike(subject: Subject) -> str:
                 continue
             right = _stream(name, short[name], short, sample, None, count=len(slots))
             assert right is not None
-            require(len(left) == len(right) and all(map(torch.equal, left, right)), f"{name} is cut like the ids", sample)
+            require(
+                len(left) == len(right) and all(map(torch.equal, left, right)), f"{name} is cut like the ids", sample
+            )
             seen.append(name)
     require("inputs_embeds" in seen, "the language model is handed embeddings", sorted(full))
     return ", ".join(dict.fromkeys(seen))
@@ -98,24 +100,15 @@ def _by_hand(
 ) -> Tensor:
     """[S, C] what the language model gives for the columns that stay and the ids decoded after them."""
     given, model = full.given, subject.model
-    word = model.get_input_embeddings()(new)
-    embeds = torch.cat([given["inputs_embeds"][sample, slots], word])
-    batch = len(call["input_ids"])
-    positions = given["position_ids"].expand(*given["position_ids"].shape[:-2], batch, -1)[..., sample, :]
-    if policy == "renumber" and positions.ndim == 1:
-        dropped = call["attention_mask"][sample].bool()
-        dropped[slots] = False
-        positions = positions - dropped.cumsum(0)
-    following = positions[..., -1:] + 1 + torch.arange(len(new))
-    positions = torch.cat([positions[..., slots], following], -1)
+    with torch.no_grad():
+        embeds = torch.cat([given["inputs_embeds"][sample, slots], model.get_input_embeddings()(new)])
+    positions = _positions(call, given["position_ids"], sample, slots, len(new), policy)
     visual = call["input_ids"][sample, slots] == getattr(model.config, subject.family.placeholder)
     visual = torch.cat([visual, torch.zeros(len(new), dtype=torch.bool)])
     more: dict[str, Any] = {}
     if given.get("deepstack_visual_embeds") is not None:
         layers = _stream("deepstack_visual_embeds", given["deepstack_visual_embeds"], given, sample, slots)
         more = {"visual_pos_masks": visual[None], "deepstack_visual_embeds": layers}
-    if positions.ndim == 2 and len(positions) == 4:
-        positions = positions[1:]  # the first only says where texts begin
     mask = torch.ones(1, len(embeds), dtype=torch.long)
     with torch.no_grad():
         output = subject.language_model(
@@ -127,6 +120,17 @@ def _by_hand(
         )
     hidden: Tensor = output[0][0]
     return hidden
+
+
+def _positions(call: dict[str, Any], positions: Tensor, sample: int, slots: Tensor, new: int, policy: str) -> Tensor:
+    """[S] or [A, S] position ids of the columns that stay, and of what is decoded after them."""
+    mine = positions.expand(*positions.shape[:-2], len(call["input_ids"]), -1)[..., sample, :]
+    if policy == "renumber" and mine.ndim == 1:
+        dropped = call["attention_mask"][sample].bool()
+        dropped[slots] = False
+        mine = mine - dropped.cumsum(0)
+    made = torch.cat([mine[..., slots], mine[..., -1:] + 1 + torch.arange(new)], -1)
+    return made[1:] if made.ndim == 2 and len(made) == 4 else made  # four: the first only says where texts begin
 
 
 def _logits_agree(subject: Subject, hidden: Tensor, logits: Tensor, slots: Tensor) -> float:

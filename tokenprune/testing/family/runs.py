@@ -18,7 +18,9 @@ def whole_budget_changes_nothing(subject: Subject) -> str:
         with subject.attached("100%"):
             again, (ids_again, steps_again) = subject.forward(call), subject.generate(call)
         require(torch.equal(again[there], logits[there]), "forward at 100 % gives the same bits")
-        require(torch.equal(ids_again, ids) and torch.equal(steps_again, steps), "generate at 100 % gives the same bits")
+        require(
+            torch.equal(ids_again, ids) and torch.equal(steps_again, steps), "generate at 100 % gives the same bits"
+        )
     return "bit-identical in forward and generate"
 
 
@@ -106,8 +108,12 @@ def receipt_is_true(subject: Subject) -> str:
         asked = pruned.pipeline.budget.resolve(image.before)
         require(image.after == len(image.kept) == asked, f"an image of {image.before} keeps {asked}", image.after)
     length = heard[0].given["inputs_embeds"].shape[1]
-    require(length == max(map(len, receipt.slots)), "the language model gets as many columns as the receipt says", length)
-    return f"{receipt.after} of {receipt.before} tokens of {len(receipt.images)} images, {receipt.separators} separators"
+    require(
+        length == max(map(len, receipt.slots)), "the language model gets as many columns as the receipt says", length
+    )
+    return (
+        f"{receipt.after} of {receipt.before} tokens of {len(receipt.images)} images, {receipt.separators} separators"
+    )
 
 
 def _compared(own: float, left: torch.Tensor, right: torch.Tensor, what: str) -> str:

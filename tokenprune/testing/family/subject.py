@@ -121,4 +121,3 @@ def agree(left: Tensor, right: Tensor, what: str, tolerance: float = TOLERANCE) 
     if not difference <= tolerance:
         raise AssertionError(f"{what}: they differ by {difference:.1e}, more than {tolerance:.0e}")
     return difference
-
