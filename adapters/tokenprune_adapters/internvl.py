@@ -1,4 +1,4 @@
-"""InternVL 2.5 to 3.5, Qianfan-OCR: tiles and a thumbnail in one run of placeholders, 2 x 2 patches shuffled."""
+"""InternVL and Qianfan-OCR: tiles and a thumbnail in one run of placeholders, pixel shuffle of 2 x 2 patches."""
 
 from typing import Any
 

@@ -37,6 +37,7 @@ The checks:
 - by hand, masked: the two oracles.
 - streams: every per-token argument of the language model (DeepStack features and position ids too) is cut alike.
 - uncached, static: without a cache, and with a static one, the answer is the same.
+- loop: a hand-written decode loop gives what `generate` gives.
 - batch, beams: prompts of different length with different images give together what each gives alone.
 - detach: afterwards the model has the same bits, attributes and hooks.
 - receipt: the budget of each image is kept to the token, and slots are those that the language model got.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from tokenprune.testing.family.report import NotApplicable
-from tokenprune.testing.family.subject import TOLERANCE, Subject, agree, most
+from tokenprune.testing.family.subject import STEPS, TOLERANCE, Subject, agree, most
 from tokenprune.testing.search import require
 
 
@@ -75,6 +77,31 @@ def beams_are_each_alone(subject: Subject) -> str:
     with subject.attached():
         require(search(), "the beams of a batch are those of each prompt alone")
     return "equal ids"
+
+
+def loop_is_generate(subject: Subject) -> str:
+    """A hand-written loop, with the mask of the whole prompt, gives what ``generate`` gives."""
+    call = subject.call()
+    try:
+        own = most(_loop(subject, call), subject.generate(call)[1])
+    except Exception as problem:
+        raise NotApplicable(f"unmodified it raises {type(problem).__name__} in a hand-written loop") from problem
+    with subject.attached():
+        by_hand, generated = _loop(subject, call), subject.generate(call)[1]
+    return _compared(own, by_hand, generated, "a hand-written loop and generate")
+
+
+def _loop(subject: Subject, call: dict[str, Any]) -> torch.Tensor:
+    """[B, STEPS, V] logits of greedy decoding by one ``forward`` after the other."""
+    mask, steps = call["attention_mask"], []
+    with torch.no_grad():
+        output = subject.model(**call, use_cache=True)
+        for _ in range(STEPS):
+            steps.append(output.logits[:, -1])
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+            new = {"input_ids": steps[-1].argmax(-1)[:, None], "attention_mask": mask}
+            output = subject.model(**new, past_key_values=output.past_key_values, use_cache=True)
+    return torch.stack(steps, 1)
 
 
 def detaches(subject: Subject) -> str:
