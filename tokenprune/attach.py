@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 import torch
 
 from tokenprune.chunk import bound, has_pixels, has_video
-from tokenprune.errors import AlreadyAttached, Complaints, NothingPrunedWarning, UnprunedInputWarning, UnsupportedMode
+from tokenprune.complaints import Complaints
+from tokenprune.errors import AlreadyAttached, NothingPrunedWarning, UnprunedInputWarning, UnsupportedMode
 from tokenprune.family import Family, Model, family_of
 from tokenprune.flash import positions_hidden
 from tokenprune.forwarding import continued_forward, continues, pruned_forward

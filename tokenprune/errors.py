@@ -17,9 +17,6 @@ TokenpruneError
 NothingPrunedWarning, UnprunedInputWarning (UserWarning)
 """
 
-import sys
-import warnings
-
 
 class TokenpruneError(Exception):
     """Root of the tree."""
@@ -79,26 +76,3 @@ class NothingPrunedWarning(UserWarning):
 
 class UnprunedInputWarning(UserWarning):
     """This input reaches the model as it is, because it carries no tokens that can be pruned."""
-
-
-class Complaints:
-    """Each kind of warning once; or errors, if one is strict."""
-
-    def __init__(self, strict: bool) -> None:
-        self.strict, self.told = strict, set[type[UserWarning]]()
-
-    def __call__(self, message: str, category: type[UserWarning]) -> None:
-        """Raise `NothingPruned`, or warn if this kind is new."""
-        if self.strict:
-            raise NothingPruned(message)
-        if category not in self.told:
-            self.told.add(category)
-            warn(message, category)
-
-
-def warn(message: str, category: type[UserWarning]) -> None:
-    """Warn at the line of the caller's that called us, perhaps through torch or transformers."""
-    frame, level = sys._getframe(), 1
-    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("tokenprune", "torch", "transformers"):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)

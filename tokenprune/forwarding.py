@@ -16,7 +16,7 @@ from tokenprune.family import Family, Model
 from tokenprune.pipeline import Pipeline
 from tokenprune.pre_llm import Short, shorten
 from tokenprune.receipt import Receipt
-from tokenprune.turn import Turn, remember, turn_of
+from tokenprune.turn import Turn, forget, remember, turn_of
 
 Forward = Callable[..., Any]
 
@@ -34,7 +34,7 @@ def pruned_forward(
     output = forward(**{**arguments, "return_dict": True})
     if back is not None:
         output["logits"] = short.columns.scatter(output.logits, back.wanted, back.have)
-    if output.get("past_key_values") is not None and not short.turn.complete:
+    if output.get("past_key_values") is not None:
         remember(output.past_key_values, short.turn)
     return (output if _wants_dict(model, call) else output.to_tuple()), short.receipt
 
@@ -60,8 +60,11 @@ def continued_forward(forward: Forward, call: dict[str, Any]) -> Any:
 
 
 def continues(call: Mapping[str, Any]) -> Turn | None:
-    """The pruned prompt that a call goes on from."""
-    return turn_of(call["past_key_values"], len(_given(call))) if cached(call) else None
+    """The pruned prompt that a call goes on from; a cache that is empty forgets what it held before."""
+    if cached(call):
+        return turn_of(call["past_key_values"], len(_given(call)))
+    forget(call.get("past_key_values"))
+    return None
 
 
 def _given(call: Mapping[str, Any]) -> Tensor:

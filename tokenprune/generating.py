@@ -143,6 +143,6 @@ def _restored(output: Any, prompt: Prompt, turn: Turn) -> Any:
         return prompt.restore(output)
     output = copy(output)
     output["sequences"] = prompt.restore(output.sequences)
-    if output.get("past_key_values") is not None and not turn.complete:
+    if output.get("past_key_values") is not None:
         remember(output.past_key_values, turn)
     return output

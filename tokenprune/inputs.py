@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from tokenprune.chunk import chunk_of, has_pixels, has_video
-from tokenprune.errors import NothingPrunedWarning, UnsupportedMode, warn
+from tokenprune.complaints import warn
+from tokenprune.errors import NothingPrunedWarning, UnsupportedMode
 from tokenprune.family import Model, family_of
 from tokenprune.forwarding import consumed, short_arguments
 from tokenprune.pipeline import Source, load

@@ -46,7 +46,7 @@ class Pool:
         return replace(
             tokens,
             features=self.gather(tokens.features),
-            cues={name: self._cue(cue) for name, cue in tokens.cues.items()},
+            cues={name: self._cue(tokens, name) for name in tokens.cues},
             valid=valid,
             place=None,  # rows of one unit may have maps of their own
             canvas=None,
@@ -55,9 +55,9 @@ class Pool:
             overview=None,
         )
 
-    def _cue(self, cue: Cue) -> Cue:
+    def _cue(self, tokens: VisualTokens, name: str) -> Cue:
         def pooled() -> Tensor:
-            value = cue if isinstance(cue, Tensor) else cue()
+            value = tokens.cue(name)  # so that they too know it was read
             if value.ndim == 2:  # [B, N]
                 return self.gather(value)
             return self.gather(value.transpose(1, 2)).transpose(1, 2)  # [B, H, N] -> [G, H, M]

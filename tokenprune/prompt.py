@@ -19,7 +19,7 @@ class Columns:
         source: [B, S] int64, the column of the full prompt.
         filled: [B, S] bool, false where the short prompt is padding.
         stays: [B, L] bool, columns of the full prompt that are in the short one.
-        identity: whether the short prompt is the full one; equal length is not enough, the longest may have no image.
+        identity: whether the short prompt is the full one. Equal length is not enough: the longest may have no image.
     """
 
     source: Tensor

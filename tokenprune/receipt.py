@@ -112,7 +112,7 @@ class Receipt:
     def __str__(self) -> str:
         share = 100 * self.after / self.before if self.before else 100.0
         kept, images = sum(len(slots) for slots in self.slots), len(self.images)
-        extra = f", + {self.separators} separators" if self.separators else ""
+        extra = f", + {self.separators} separator{'s' * (self.separators != 1)}" if self.separators else ""
         lines = [
             f"{self.pipeline} on {self.model}: {self.after} of {self.before} tokens ({share:.1f} %){extra}; "
             f"{images} image{'s' * (images != 1)}, {kept} slots of {len(self.slots)} x {self.length}",

@@ -119,5 +119,14 @@ def remembers(cache: Any) -> bool:
 
 
 def remember(cache: Any, turn: Turn) -> None:
-    """Let a cache remember a turn."""
-    setattr(cache, _KEY, turn)
+    """Let a cache remember a turn. One in which nothing was dropped is as good as forgotten."""
+    if turn.complete:
+        forget(cache)
+    else:
+        setattr(cache, _KEY, turn)
+
+
+def forget(cache: Any) -> None:
+    """Let a cache remember nothing."""
+    if remembers(cache):
+        delattr(cache, _KEY)

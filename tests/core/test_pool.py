@@ -38,7 +38,9 @@ def test_what_is_chosen_goes_back_to_the_row_it_came_from(tokens):
     valid = torch.ones(tokens.shape).bool() if tokens.valid is None else tokens.valid
     back = pool.spread(Selection(long.valid, torch.ones_like(long.valid)))
     assert alike(back.important, valid)
-    assert back.diverse.all()  # padding is no token
+    assert back.diverse.all()
+    padding = pool.spread(Selection(~pool.filled, ~pool.filled))
+    assert not padding.mask.any()
 
 
 def test_a_cue_of_a_pool_is_asked_for_only_when_it_is_read():

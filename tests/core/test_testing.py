@@ -13,6 +13,7 @@ from tokenprune import BudgetSplitter, Diversifier, Scorer, Split, VisualTokens,
 from tokenprune.testing import (
     KINDS,
     as_code,
+    budgets,
     check_diversifier,
     check_pipeline,
     check_scorer,
@@ -94,6 +95,19 @@ def test_tokens_of_every_awkward_sort_are_drawn():
 
     search.search("what is drawn", [st.tuples(visual_tokens((kind,), {"a|b"})) for kind in KINDS], look, examples=10)
     assert list(missing) == []
+
+
+def test_budgets_of_every_sort_are_drawn():
+    seen = set()
+
+    def look(tokens, budget):
+        kept = sum(total for _, total in budget.units(tokens))
+        seen.update((budget.unit, "a share" if budget.share else "a count"))
+        if tokens.counts.sum():
+            seen.add("none" if not kept else "all" if kept == tokens.counts.sum() else "some")
+
+    search.search("what is drawn", [st.tuples(visual_tokens((kind,)), budgets()) for kind in KINDS], look, examples=10)
+    assert seen == {"image", "row", "prompt", "a share", "a count", "none", "all", "some"}
 
 
 @given(visual_tokens(kinds=["exact"], dtypes=[torch.float32], reads={"a"}))

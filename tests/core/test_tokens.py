@@ -96,11 +96,10 @@ def test_unit_vectors_have_norm_one_or_zero(tokens):
     unit, x = tokens.unit, tokens.features.float()
     assert (unit.dtype, unit.shape) == (torch.float32, x.shape)
     norm = unit.norm(dim=-1)
-    plain = (x.norm(dim=-1) > 1e-6) & (x.norm(dim=-1) < 1e6)
-    torch.testing.assert_close(norm[plain], torch.ones_like(norm[plain]))
+    assert (((norm - 1).abs() < 1e-5) | (norm == 0)).all()
+    assert (norm > 0)[(x.abs().amax(-1) > 1e-6) & (x.abs().amax(-1) < 1e6)].all()
     nothing = (x == 0).all(-1) | ~x.isfinite().all(-1)
     assert (unit[nothing] == 0).all()
-    assert unit.isfinite().all()
 
 
 def test_a_cue_is_asked_for_once_and_only_when_it_is_read():
@@ -202,6 +201,15 @@ def test_top_is_a_stable_sort(case, name_all):
     got = top(torch.tensor(scores).reshape(-1, width), torch.tensor(counts, dtype=torch.int64), given_)
     assert got.dtype == torch.bool
     assert got.tolist() == reference(scores, counts, among)
+
+
+def test_ties_go_to_the_lower_index_in_long_rows():
+    scores = (torch.arange(5000) * 7919 % 3).float()[None]  # long enough for a sort that is not stable to show
+    among = (torch.arange(5000) % 2 == 0)[None]
+    everywhere = torch.ones_like(among)
+    for legal in (everywhere, among):
+        got = top(scores, torch.tensor([1000]), legal)
+        assert got.tolist() == reference(scores.tolist(), [1000], legal.tolist())
 
 
 def test_minus_infinity_is_a_score_and_not_a_mask():

@@ -1,3 +1,6 @@
+from copy import deepcopy
+from functools import cache
+
 import pytest
 import torch
 from attach import tiny
@@ -20,16 +23,22 @@ def kind(request):
     return request.param
 
 
+@cache
+def _built(kind, use):
+    """One model for each use; building takes longer than copying, and most tests take a moment."""
+    return tiny.MODELS[kind]()
+
+
 @pytest.fixture
 def model(kind):
     """The model that is attached."""
-    return tiny.MODELS[kind]()
+    return deepcopy(_built(kind, "model"))
 
 
 @pytest.fixture
 def twin(kind):
-    """The same weights, never attached."""
-    return tiny.MODELS[kind]()
+    """The same weights, never attached; shared by all tests, so leave it as it is."""
+    return _built(kind, "twin")
 
 
 @pytest.fixture(params=["keep", "renumber"])

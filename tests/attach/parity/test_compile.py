@@ -42,15 +42,19 @@ def _compiled(model, inputs, forget=True, **options):
     return out, counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())
 
 
-def test_a_compiled_decode_step(model, twin, quarter, by_hand):
+def test_a_compiled_decode_step_follows_attaching_and_detaching(model, quarter, by_hand):
     inputs = tiny.prompts(model, (0, 1))
-    plain = _compiled(twin, inputs)
     with tokenprune.attach(model, quarter):
-        out, graphs, breaks = _compiled(model, inputs)
-    assert torch.equal(out.sequences[:, -COUNT:], by_hand(inputs).greedy(COUNT)[0])
-    assert graphs == plain[1] > 0
-    assert breaks == plain[2] == 0
-    assert out.past_key_values.layers[0].keys.shape[-2] < plain[0].past_key_values.layers[0].keys.shape[-2]
+        pruned, graphs, breaks = _compiled(model, inputs)
+    assert torch.equal(pruned.sequences[:, -COUNT:], by_hand(inputs).greedy(COUNT)[0])
+    plain, wanted, _ = _compiled(model, inputs)  # after the short one: static caches of one model do not shrink
+    assert graphs == wanted > 0
+    assert breaks == 0
+    assert pruned.past_key_values.layers[0].keys.shape[-2] < plain.past_key_values.layers[0].keys.shape[-2]
+    with tokenprune.attach(model, quarter):
+        again, _, _ = _compiled(model, inputs, forget=False)
+    assert torch.equal(again.sequences, pruned.sequences)
+    assert not torch.equal(again.sequences, plain.sequences)
 
 
 def test_compiled_turns(model, quarter, by_hand):
@@ -65,16 +69,6 @@ def test_compiled_turns(model, quarter, by_hand):
         out, _, _ = _compiled(model, turn, past_key_values=cache)
     want = by_hand({**turn, "pixel_values": inputs["pixel_values"]}).greedy(COUNT)[0]
     assert torch.equal(out.sequences[:, -COUNT:], want)
-
-
-def test_what_was_compiled_follows_attaching_and_detaching(model, twin, quarter):
-    inputs = tiny.prompts(model, (0, 1))
-    plain = _compiled(twin, inputs)[0].sequences
-    with tokenprune.attach(model, quarter):
-        pruned = _compiled(model, inputs)[0].sequences
-    assert torch.equal(_compiled(model, inputs, forget=False)[0].sequences, plain)
-    with tokenprune.attach(model, quarter):
-        assert torch.equal(_compiled(model, inputs, forget=False)[0].sequences, pruned)
 
 
 def _loop(model, step, inputs):

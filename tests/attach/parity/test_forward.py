@@ -38,6 +38,8 @@ def test_logits_are_as_wide_as_the_prompt_and_nan_exactly_where_a_column_is_gone
     ids=str,
 )
 @pytest.mark.parametrize("images", [(1,), (2, 0, 1)], ids=str)
+@pytest.mark.parametrize("positions", ["keep"], indirect=True)
+@pytest.mark.parametrize("kind", ["llava", "llava_full"], indirect=True)
 def test_logits_that_are_asked_for_are_those_of_all(model, quarter, keep, images):
     inputs = tiny.prompts(model, images)
     if isinstance(keep, torch.Tensor) and keep.ndim == 2:
@@ -129,7 +131,8 @@ def test_the_loss_is_that_of_the_short_sequence(model, quarter, by_hand, inputs)
         torch.testing.assert_close(loss, by_hand(inputs, "forward").loss(labels), **CLOSE)
 
 
-def test_gradients_flow_through_the_tokens_that_stay(model, twin, quarter, positions):
+def test_gradients_flow_through_the_tokens_that_stay(kind, model, quarter, positions):
+    twin = tiny.MODELS[kind]()  # whose gradients nobody else needs
     inputs = tiny.prompts(model, (1, 2))
     labels = _labels(inputs)
     seen = []

@@ -7,6 +7,7 @@ from attach.parity.oracle import CLOSE
 
 import tokenprune
 
+pytestmark = pytest.mark.parametrize("kind", ["llava", "vipllava"], indirect=True)  # a list of features, a tensor
 COUNT = 4
 LOGITS = {"output_logits": True, "return_dict_in_generate": True}
 MODES = {

@@ -4,6 +4,7 @@ import pytest
 import torch
 from attach import tiny
 from attach.parity.oracle import CLOSE
+from transformers import StaticCache
 
 import tokenprune
 
@@ -198,8 +199,6 @@ def test_two_conversations_may_take_turns(model, quarter, by_hand):
 
 
 def test_a_static_cache_is_used_again(model, quarter, by_hand):
-    from transformers import StaticCache
-
     cache = StaticCache(config=model.config.get_text_config(), max_cache_len=128)
     first = tiny.prompts(model, (0, 1))
     talk = Talk(first)
@@ -212,6 +211,32 @@ def test_a_static_cache_is_used_again(model, quarter, by_hand):
         cache.reset()  # an emptied cache remembers nothing
         out = model.generate(**first, past_key_values=cache, max_new_tokens=COUNT, disable_compile=True, **OPTIONS)
     _same(out, talk, by_hand(first))
+
+
+@pytest.mark.parametrize("budget", [None, "100%"], ids=["text", "everything kept"])
+def test_an_emptied_cache_forgets(model, budget):
+    """What fills it next is longer than the pruned prompt was, and nothing of that is dropped."""
+    cache = StaticCache(config=model.config.get_text_config(), max_cache_len=128)
+    options = {**OPTIONS, "past_key_values": cache, "max_new_tokens": COUNT, "disable_compile": True}
+    with tokenprune.attach(model, "fastervlm", budget="25%"):
+        model.generate(**tiny.prompts(model, (1,)), **options)
+        if budget is None:
+            cache.reset()
+            first = {"input_ids": _text(1, 40)}
+            want = model.generate(**first, max_new_tokens=COUNT, **OPTIONS)
+            found = model.generate(**first, **options)
+    if budget is not None:
+        with tokenprune.attach(model, "fastervlm", budget=budget):
+            cache.reset()
+            first = tiny.prompts(model, (1,), seed=4)
+            want = model.generate(**first, max_new_tokens=COUNT, **OPTIONS)
+            found = model.generate(**first, **options)
+    assert torch.equal(found.sequences, want.sequences)
+    ids = torch.cat([found.sequences, _text(1, 3)], 1)
+    with tokenprune.attach(model, "fastervlm", budget="25%"):
+        out = model.generate(ids, **options)
+    again = model.generate(ids, past_key_values=want.past_key_values, max_new_tokens=COUNT)
+    assert torch.equal(out.sequences, again)
 
 
 def test_a_cache_cut_back_to_before_the_image_remembers_nothing(model, quarter, by_hand):
