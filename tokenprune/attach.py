@@ -10,14 +10,14 @@ from typing import Any, NoReturn
 
 import torch
 
-from tokenprune.chunk import bound, has_pixels
+from tokenprune.chunk import bound, has_pixels, has_video
 from tokenprune.complaints import Complaints
-from tokenprune.encode import cue_sources
 from tokenprune.errors import AlreadyAttached, NothingPrunedWarning, UnprunedInputWarning, UnsupportedMode
 from tokenprune.family import Family, Model, family_of
 from tokenprune.flash import positions_hidden
 from tokenprune.forwarding import continued_forward, continues, pruned_forward
 from tokenprune.generating import pruned_generate
+from tokenprune.listen import cue_sources
 from tokenprune.pipeline import Pipeline, Source, load
 from tokenprune.pre_llm import uncut
 from tokenprune.receipt import Receipt
@@ -172,14 +172,14 @@ class Attachment:
 
     def _has_work(self, call: Mapping[str, Any]) -> bool:
         """Whether a call brings images that can be pruned; says so when it brings some that cannot."""
-        pixels = has_pixels(self.family, call)
-        if pixels and call.get("input_ids") is not None and call.get("inputs_embeds") is None:
+        pixels, video = has_pixels(self.family, call), has_video(call)
+        if pixels and not video and call.get("input_ids") is not None and call.get("inputs_embeds") is None:
             return True
         embedded = call.get("inputs_embeds") is not None and not continues(call)  # text after a pruned prompt is fine
-        if pixels or embedded or call.get("mm_encoder_outputs"):
+        if pixels or video or embedded or call.get("mm_encoder_outputs"):
             self._complain(
-                "this call reaches the model unpruned: it brings inputs_embeds or encoded images, and only a prompt of "
-                "input_ids with pixels can be pruned",
+                "this call reaches the model unpruned: it brings a video, inputs_embeds or encoded images, and only a "
+                "prompt of input_ids with the pixels of images can be pruned",
                 UnprunedInputWarning,
             )
         return False

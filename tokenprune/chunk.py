@@ -133,12 +133,38 @@ def _positions(family: Family, model: Model, call: Mapping[str, Any], generating
     if generating:
         made: Tensor = model._prepare_position_ids_for_generation(ids, dict(call))
         return made
+    axes = _axes(model.base_model, call) if hasattr(model.base_model, "compute_3d_position_ids") else None
+    if axes is not None:
+        text = torch.arange(ids.shape[1], device=ids.device).expand(1, *ids.shape)
+        return torch.cat([text, axes])  # [1 + A, B, T]
     return torch.arange(family.first_position, family.first_position + length, device=ids.device)[None]
+
+
+def _axes(base: Any, call: Mapping[str, Any]) -> Tensor | None:
+    """[A, B, T] position ids along several axes, if the model makes such for this call."""
+    ids = call["input_ids"]
+    given = {**call, "inputs_embeds": torch.empty(*ids.shape, 0, device=ids.device), "past_key_values": None}
+    names = inspect.signature(base.compute_3d_position_ids).parameters
+    made: Tensor | None = base.compute_3d_position_ids(**{name: given.get(name) for name in names})
+    return made
+
+
+def has_text_row(model: Model, positions: Tensor) -> bool:
+    """Whether the first axis of position ids counts text, one more than the axes that the rotary embedding has."""
+    if positions.ndim == 2:
+        return False
+    rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    return positions.shape[0] == len(rope.get("mrope_section") or (0, 0, 0)) + 1
 
 
 def has_pixels(family: Family, call: Mapping[str, Any]) -> bool:
     """Whether a call brings images to encode."""
     return any(call.get(name) is not None for name in family.pixels)
+
+
+def has_video(call: Mapping[str, Any]) -> bool:
+    """Whether a call brings a video to encode."""
+    return any(value is not None and "video" in name and "pixel" in name for name, value in call.items())
 
 
 def bound(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

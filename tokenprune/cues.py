@@ -43,17 +43,17 @@ class Tap:
 
     @property
     def value(self) -> Tensor:
-        """All that was read, along the first axis.
+        """All that was read, along the first axis; errors as in `require`."""
+        self.require()
+        return self.values[0] if len(self.values) == 1 else torch.cat(self.values)
 
-        Raises:
-            AttachError: nothing was read, because the module did not run or has an attention of its own.
-        """
+    def require(self) -> None:
+        """Raise `AttachError` if nothing was read: the module did not run or has an attention of its own."""
         if not self.values:
             raise AttachError(
                 f"the tapped {type(self.module).__name__} gave nothing: it did not run inside the block or does not go "
                 "through transformers' attention interface. Tap another module, or do without this cue."
             )
-        return self.values[0] if len(self.values) == 1 else torch.cat(self.values)
 
     def run(self, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, *rest: Any, **options: Any) -> Any:
         """The real attention, with a module that has its real config; then read."""

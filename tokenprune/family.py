@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from tokenprune.errors import PluginError, UnknownFamily
+from tokenprune.layout import Layout, Seen
+from tokenprune.layouts import Tiles
 from tokenprune.registry import catalog, resolve
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ class Tower:
     """What must be known of one kind of vision encoder.
 
     Args:
-        attention: paths from the encoder to the attention of layer ``{}``; the first that exists is used.
+        attention: paths from the encoder to the attention of layer ``{}``; the first that exists is used; none: no
+            attention can be read.
         cls: where the CLS token stands in the encoder's sequence. None: there is none.
     """
 
@@ -38,14 +41,14 @@ class Family:
         towers: the vision encoders it is built with, by ``vision_config.model_type``.
         tower: path from the base model to the vision encoder.
         language_model: path from the base model to the language model.
-        projector: path from the base model to the projector, whose input is the encoder space.
+        projector: path from the base model to the projector, whose input is the encoder space. None: the
+            projected space serves.
         placeholder: attribute of the config that holds the placeholder's token id.
         pixels: keyword arguments of ``forward`` that carry images; any of them means there is something to prune.
         per_token: keyword arguments of ``forward`` with one entry a slot, cut together with ``input_ids``.
         feature_layer: the hidden state of the encoder that the language model gets, from the config.
-        drops_first: whether the encoder's first output never reaches the language model. A CLS token that does reach it
-            is never pruned.
-        grid: (h, w) of the tokens of one image. None: no geometry.
+        layout: how encoder outputs become tokens, and tokens feature rows; see `tokenprune.layouts`.
+        feature_field: field of the encoder's output that holds the feature rows.
         positions: the default policy for position ids.
         first_position: the first position id that ``forward`` makes by itself.
     """
@@ -53,16 +56,14 @@ class Family:
     model_types: tuple[str, ...]
     towers: Mapping[str, Tower]
     tower: str = "vision_tower"
-    projector: str = "multi_modal_projector"
+    projector: str | None = "multi_modal_projector"
     language_model: str = "language_model"
     placeholder: str = "image_token_id"
     pixels: tuple[str, ...] = ("pixel_values",)
     per_token: tuple[str, ...] = ("token_type_ids", "mm_token_type_ids")
     feature_layer: Callable[[Config], int] = field(default=lambda config: _deepest(config))
-    drops_first: Callable[[Config], bool] = field(
-        default=lambda config: config.vision_feature_select_strategy == "default"
-    )
-    grid: Callable[[Config], tuple[int, int] | None] = field(default=lambda config: _square(config.vision_config))
+    layout: Callable[[Seen], Layout] = field(default=Tiles(grid=lambda config: square(config)))
+    feature_field: str = "pooler_output"
     positions: Literal["keep", "renumber"] = "renumber"
     first_position: int = 0
 
@@ -73,8 +74,9 @@ def _deepest(config: Config) -> int:
     return layer if isinstance(layer, int) else int(max(layer, key=lambda one: one % states))
 
 
-def _square(vision: Config) -> tuple[int, int]:
-    side = vision.image_size // vision.patch_size
+def square(config: Config) -> tuple[int, int]:
+    """(h, w) of the patches of a square image."""
+    side = config.vision_config.image_size // config.vision_config.patch_size
     return side, side
 
 

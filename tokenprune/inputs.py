@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tokenprune.chunk import chunk_of, has_pixels
+from tokenprune.chunk import chunk_of, has_pixels, has_video
 from tokenprune.complaints import warn
 from tokenprune.errors import NothingPrunedWarning, UnsupportedMode
 from tokenprune.family import Model, family_of
@@ -61,6 +61,8 @@ def prune_inputs(
             "positions='keep' cannot be written into inputs, because the model numbers what it decodes by itself; "
             "use attach, or positions='renumber'"
         )
+    if has_video(inputs):
+        raise UnsupportedMode("a prompt with a video cannot be pruned, only one with images alone; pass it as it is")
     if not has_pixels(family, inputs):
         return PrunedInputs(inputs)
     if inputs.get("input_ids") is None or inputs.get("inputs_embeds") is not None:

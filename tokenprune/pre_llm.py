@@ -10,21 +10,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass
-from math import gcd
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
-from tokenprune.chunk import Chunk, pad_id
+from tokenprune.chunk import Chunk, has_text_row, pad_id
 from tokenprune.encode import Encoded, encode
 from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
+from tokenprune.features import short_features
 from tokenprune.pipeline import Pipeline
-from tokenprune.prompt import Columns
+from tokenprune.prompt import Columns, Positions, shifts
 from tokenprune.receipt import Receipt, images_of, uncut_units
 from tokenprune.tokens import Selection
 from tokenprune.turn import Turn
@@ -69,17 +67,19 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
     placeholder = chunk.ids == getattr(model.config, family.placeholder)
     room = placeholder.sum(-1).tolist()
     with _timed(clock, "encode"):
-        encoded = encode(family, model, call, pipeline, room)
+        encoded = encode(family, model, call, pipeline, chunk.ids, placeholder)
     with _timed(clock, "select"), torch.no_grad():
         selection = pipeline.select(encoded.tokens)
     with _timed(clock, "cut"):
         rows = _rows(encoded, selection, pipeline)
         stays = torch.ones_like(placeholder).masked_scatter_(placeholder, rows.to(placeholder.device))
         columns = Columns.of(stays, chunk.mask.bool())
-        short, turn = _cut(family, pipeline, call, chunk, columns, stays)
+        policy = pipeline.positions or family.positions
+        text_row = has_text_row(model, chunk.positions)
+        short, turn = _cut(policy, text_row, family.per_token, call, chunk, columns, stays)
         short["input_ids"] = columns.gather(chunk.ids, pad_id(model))
         filled = columns.stays[placeholder].to(rows.device)  # not those of placeholders that the mask hides
-        output = _features(encoded, filled, room)
+        output = short_features(encoded.output, family.feature_field, filled, room)
         short["mm_encoder_outputs"] = {} if output is None else {"image": output}
     receipt = _receipt(family, model, pipeline, encoded, selection, turn, rows, clock)
     return Short(short, columns, turn, receipt)
@@ -109,58 +109,34 @@ def _rows(encoded: Encoded, selection: Selection, pipeline: Pipeline) -> Tensor:
 
 
 def _cut(
-    family: Family, pipeline: Pipeline, call: Mapping[str, Any], chunk: Chunk, columns: Columns, stays: Tensor
+    policy: Positions,
+    text_row: bool,
+    per_token: tuple[str, ...],
+    call: Mapping[str, Any],
+    chunk: Chunk,
+    columns: Columns,
+    stays: Tensor,
 ) -> tuple[dict[str, Any], Turn]:
     """Every per-token tensor of the call without the dropped columns, and what the cache has to remember of it."""
-    policy = pipeline.positions or family.positions
     dropped = ~stays & chunk.mask.bool()
     short: dict[str, Any] = {
         name: columns.gather(call[name][..., -chunk.ids.shape[1] :], 0)
-        for name in family.per_token
+        for name in per_token
         if isinstance(call.get(name), Tensor)
     }
     if isinstance(call.get("labels"), Tensor):
         short["labels"] = columns.gather(call["labels"], _IGNORED)
-    short["position_ids"] = columns.positions(chunk.positions, policy, dropped)
+    shift = shifts(chunk.positions, dropped, policy, text_row)
+    short["position_ids"] = columns.positions(chunk.positions, shift)
     mask = columns.gather(chunk.mask, 0)
     if chunk.prefix is not None:
         mask = torch.cat([chunk.prefix.to(mask.dtype), mask], 1)
     short["attention_mask"] = mask
-    shift = dropped.sum(-1) * (policy == "renumber")
-    following = chunk.positions[..., -1] + 1 - shift
+    following = chunk.positions[..., -1] + 1 - shift[..., -1]
     before = 0 if chunk.shift is None else chunk.shift
     real = stays & chunk.mask.bool()
     everything = real if chunk.stays is None else torch.cat([chunk.stays, real], 1)
-    return short, Turn(everything, mask, following, before + shift)
-
-
-def _features(encoded: Encoded, rows: Tensor, room: list[int]) -> Any:
-    """The encoder's output without the dropped rows, in parts of which none holds rows of two prompts.
-
-    So beams repeat what belongs together. A model that hands features on as a list gets one part for each prompt that
-    keeps any; one that hands on a tensor gets parts of equal size, [P, rows, C].
-    """
-    if bool(rows.all()):
-        return encoded.output
-    spans = [(start, stop) for start, stop in _spans(room) if bool(rows[start:stop].any())]
-    if not spans:
-        return None
-    parts: Any = [encoded.rows[start:stop][rows[start:stop]] for start, stop in spans]
-    if isinstance(encoded.output.pooler_output, Tensor):
-        parts = rearrange(torch.cat(parts), "(parts rows) c -> parts rows c", rows=gcd(*map(len, parts)))
-    output = copy(encoded.output)
-    output["pooler_output"] = parts
-    for unread in ("last_hidden_state", "hidden_states", "attentions"):
-        if getattr(output, unread, None) is not None:
-            output[unread] = None  # nobody reads them again, and assisted decoding copies them
-    return output
-
-
-def _spans(room: list[int]) -> Iterator[tuple[int, int]]:
-    start = 0
-    for count in room:
-        yield start, start + count
-        start += count
+    return short, Turn(everything, mask, following, before + shift[..., -1])
 
 
 def _receipt(

@@ -55,19 +55,14 @@ class Columns:
         short = value.gather(-1, self.source.expand(*value.shape[:-2], -1, -1))
         return short.masked_fill(~self.filled, fill)
 
-    def positions(self, value: Tensor, policy: Positions, dropped: Tensor) -> Tensor:
+    def positions(self, value: Tensor, shift: Tensor) -> Tensor:
         """Position ids of the columns that stay.
 
         Args:
-            value: [B or 1, L] int64, what the model would use for the full prompt.
-            policy: ``keep`` them, or ``renumber``: each minus the number of tokens dropped before it.
-            dropped: [B, L] bool.
+            value: [..., B or 1, L] int64, what the model would use for the full prompt.
+            shift: [..., B, L] int64, by how much each gets smaller; see `shifts`.
         """
-        if self.identity:
-            return value
-        if policy == "renumber":
-            value = value - dropped.cumsum(-1)
-        return self.gather(value, 0)
+        return value if self.identity else self.gather(value - shift, 0)
 
     def scatter(self, logits: Tensor, wanted: Tensor, have: Tensor) -> Tensor:
         """Logits at columns of the full prompt, NaN where a column was dropped.
@@ -93,3 +88,24 @@ class Columns:
         at = torch.full(self.stays.shape, -1, dtype=torch.int64, device=self.source.device)
         column = torch.arange(self.source.shape[1], device=at.device).expand_as(self.source)
         return at.scatter(1, self.source, torch.where(self.filled, column, -1))
+
+
+def shifts(positions: Tensor, dropped: Tensor, policy: Positions, text_row: bool) -> Tensor:
+    """By how much position ids get smaller: nothing, or by the number of tokens dropped up to there.
+
+    Args:
+        positions: [B or 1, L], or [A, B or 1, L] where a model counts along several axes.
+        dropped: [B, L] bool.
+        policy: ``keep`` ids, or ``renumber`` them.
+        text_row: whether the first axis only says where packed sequences begin; it never has gaps.
+
+    Returns:
+        [B, L] or [A, B, L] int64.
+    """
+    count = dropped.cumsum(-1)
+    if positions.ndim == 2:
+        return count * (policy == "renumber")
+    counts = torch.zeros(positions.shape[0], *count.shape, dtype=count.dtype, device=count.device)
+    if text_row:
+        counts[0] = count
+    return counts

@@ -3,6 +3,8 @@
 from tokenprune.family import Tower
 
 CLIP = Tower(cls="first")
-SIGLIP = Tower(cls=None)
+SIGLIP = Tower()
+PIXTRAL = Tower(attention=("transformer.layers.{}.attention",))
+QWEN = Tower(attention=("blocks.{}.attn",))
 
 BY_TYPE = {"clip_vision_model": CLIP, "siglip_vision_model": SIGLIP}

@@ -6,5 +6,4 @@ from tokenprune_adapters.towers import CLIP
 VIPLLAVA = Family(
     model_types=("vipllava",),
     towers={"clip_vision_model": CLIP},
-    drops_first=lambda config: True,
 )

@@ -15,6 +15,7 @@ except ImportError as problem:
 
 from tokenprune.testing.checks import check_diversifier, check_pipeline, check_scorer, check_splitter
 from tokenprune.testing.draw import DTYPES, KINDS, as_code, budgets, splits, visual_tokens
+from tokenprune.testing.family import check_family
 from tokenprune.testing.settings import check_settings, variants
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "as_code",
     "budgets",
     "check_diversifier",
+    "check_family",
     "check_pipeline",
     "check_scorer",
     "check_settings",

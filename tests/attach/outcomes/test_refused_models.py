@@ -8,8 +8,8 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration
 import tokenprune
 from tokenprune.errors import AttachError, MissingCue, TokenpruneError, UnknownFamily
 
-PIXTRAL = {
-    "model_type": "pixtral",
+DINO = {
+    "model_type": "dinov2",
     "hidden_size": 32,
     "intermediate_size": 48,
     "num_hidden_layers": 2,
@@ -21,8 +21,8 @@ STRICT = {"use": "cls_attention", "without_cls": "error"}
 LOAD_IT = ["is not a transformers model with generate()", "load it with AutoModelForImageTextToText"]
 
 
-def on_pixtral():
-    config = LlavaConfig(vision_config=PIXTRAL, text_config=tiny.LANGUAGE, image_token_index=tiny.IMAGE)
+def on_dino():
+    config = LlavaConfig(vision_config=DINO, text_config=tiny.LANGUAGE, image_token_index=tiny.IMAGE)
     return LlavaForConditionalGeneration(config).eval()
 
 
@@ -32,8 +32,8 @@ def missing(problem, words):
 
 
 MODELS = {
-    "text model": (tiny.language, UnknownFamily, ["'llama'", "LlamaForCausalLM", "llava, vipllava", "entry point"]),
-    "pixtral tower": (on_pixtral, UnknownFamily, ["'pixtral'", "proven with clip_vision_model, siglip_vision_model"]),
+    "text model": (tiny.language, UnknownFamily, ["'llama'", "LlamaForCausalLM", "llava, ", "vipllava", "entry point"]),
+    "unknown tower": (on_dino, UnknownFamily, ["'dinov2'", "proven with clip_vision_model, siglip_vision_model"]),
     "bare module": (lambda: nn.Linear(3, 3), AttachError, ["Linear", *LOAD_IT]),
     "no head": (lambda: tiny.llava().model, AttachError, ["LlavaModel", *LOAD_IT]),
     "config": (lambda: tiny.llava().config, AttachError, ["LlavaConfig", *LOAD_IT]),

@@ -343,7 +343,9 @@ class Both(tokenprune.Scorer):
 def test_two_cues_may_come_from_one_layer(model, inputs, at):
     def read(scorer, cue):
         pipeline = tokenprune.load("uniform", scorer=scorer, budget=5)
-        return encode(family_of(model), model, inputs, pipeline, [36]).tokens.cue(cue)
+        ids = inputs["input_ids"]
+        placeholder = ids == model.config.image_token_id
+        return encode(family_of(model), model, inputs, pipeline, ids, placeholder).tokens.cue(cue)
 
     one = tokenprune.load("fastervlm").stages[0].scorer
     assert torch.equal(read(Both(at=at), "cls_attention"), read(one, "cls_attention|received_attention"))

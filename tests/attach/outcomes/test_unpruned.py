@@ -70,7 +70,7 @@ class TestUnprunedInput:
     def test_it_reaches_the_model_as_it_is_with_a_warning(self, model, inputs, kind, call):
         want = CALLS[call](model, UNPRUNED[kind](model, inputs))
         with tokenprune.attach(model, "fastervlm", budget=3) as pruned:
-            with pytest.warns(UnprunedInputWarning, match="input_ids with pixels") as told:
+            with pytest.warns(UnprunedInputWarning, match="input_ids with the pixels") as told:
                 got = CALLS[call](model, UNPRUNED[kind](model, inputs))
             assert len(told) == 1
         assert torch.equal(got, want)

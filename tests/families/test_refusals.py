@@ -1,0 +1,91 @@
+import pytest
+import torch
+from families import crops, native, tiles
+
+import tokenprune
+from tokenprune.errors import UnprunedInputWarning, UnsupportedMode
+
+GRID = (2, 4, 4)  # frames, and patches of each
+
+
+@pytest.fixture
+def qwen():
+    return native.qwen2_vl()
+
+
+@pytest.fixture
+def video(qwen):
+    """One prompt with an image and a video."""
+    call = native.patches(qwen, [1])
+    frames = native.noise(32, 96, seed=5)
+    marks = [native.BEGIN, *[native.VIDEO] * 8, native.END]
+    ids = torch.tensor([[*call["input_ids"][0].tolist(), *marks, 7, 8]])
+    kinds = (ids == native.IMAGE).long() + 2 * (ids == native.VIDEO).long()
+    call |= {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": kinds}
+    return {**call, "pixel_values_videos": frames, "video_grid_thw": torch.tensor([GRID])}
+
+
+def test_video_passes_unpruned_and_is_said(qwen, video):
+    with torch.no_grad():
+        plain = qwen(**video).logits
+    with (
+        tokenprune.attach(qwen, "divprune", budget=2) as pruned,
+        pytest.warns(UnprunedInputWarning, match="video"),
+        torch.no_grad(),
+    ):
+        logits = qwen(**video).logits
+    assert torch.equal(logits, plain)
+    assert pruned.receipt is None
+
+
+def test_video_without_image_is_said_too(qwen, video):
+    ids = video["input_ids"][:, -12:]
+    alone = {
+        **{name: video[name] for name in ("pixel_values_videos", "video_grid_thw")},
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "mm_token_type_ids": 2 * (ids == native.VIDEO).long(),
+    }
+    plain = qwen.generate(**alone, max_new_tokens=3)
+    with (
+        tokenprune.attach(qwen, "divprune", budget=2),
+        pytest.warns(UnprunedInputWarning, match="video"),
+    ):
+        assert torch.equal(qwen.generate(**alone, max_new_tokens=3), plain)
+
+
+def test_video_is_refused_by_prune_inputs(qwen, video):
+    with pytest.raises(UnsupportedMode, match="video"):
+        tokenprune.prune_inputs(qwen, video, "divprune", positions="renumber")
+
+
+def test_image_that_is_shrunk_between_its_crops_is_refused():
+    side = crops.SIDE * crops.PATCH
+    model = crops.llava_onevision([[4 * side, 4 * side]])
+    image = crops.Image((4 * side, 4 * side), (4, 4), (0, 0))
+    inputs = crops.packed([[image]], count_images=True)
+    call = inputs(model, [0])
+    with torch.no_grad():
+        features = model.model.get_image_features(
+            call["pixel_values"], call["image_sizes"], batch_num_images=call["batch_num_images"], return_dict=True
+        )
+    count = len(features.pooler_output[0])
+    assert count < (1 + 16) * crops.SIDE**2  # shrunk
+    ids = torch.tensor([[1, 7, *[crops.IMAGE] * count, 8, 9]])
+    call |= {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    with tokenprune.attach(model, "vispruner", budget=4), pytest.raises(UnsupportedMode, match="shrunk"):
+        model.generate(**call, max_new_tokens=2)
+
+
+@pytest.mark.parametrize("build", [tiles.llava, crops.llava_next, native.qwen2_vl])
+def test_wrong_number_of_placeholders_is_refused(build):
+    model = build()
+    case = {tiles.llava: "llava", crops.llava_next: "llava_next", native.qwen2_vl: "qwen2_vl"}[build]
+    call = {**tiles.CASES, **crops.CASES, **native.CASES}[case].inputs(model, [1])
+    at = int((call["input_ids"][0] == native.IMAGE).nonzero()[0])
+    call["input_ids"][0, at] = 9
+    with (
+        tokenprune.attach(model, "divprune", budget=2),
+        pytest.raises(tokenprune.TokenpruneError, match="placeholders"),
+    ):
+        model(**call)

@@ -1,0 +1,57 @@
+"""The encoder's output without the rows that were dropped, in the container the model's own code expects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import copy
+from math import gcd
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+
+def short_features(given: Any, field: str, rows: Tensor, room: list[int]) -> Any:
+    """The encoder's output without the dropped rows, in parts of which none holds rows of two prompts.
+
+    So beams repeat what belongs together. A model that hands features on as a list gets one part for each prompt that
+    keeps any; one that hands on a tensor gets parts of equal size, [P, rows, C]. Parallel streams are cut alike.
+
+    Args:
+        given: the encoder's output, with R feature rows.
+        field: its field that holds them.
+        rows: [R] bool, which of them stay.
+        room: placeholders of each prompt.
+
+    Returns:
+        An output of the same kind; None if no row stays.
+    """
+    if bool(rows.all()):
+        return given
+    spans = [(start, stop) for start, stop in _spans(room) if bool(rows[start:stop].any())]
+    if not spans:
+        return None
+
+    def cut(features: Any) -> Any:
+        flat = torch.cat([piece.reshape(-1, piece.shape[-1]) for piece in features])
+        parts = [flat[start:stop][rows[start:stop]] for start, stop in spans]
+        if isinstance(features, Tensor):
+            return rearrange(torch.cat(parts), "(p n) c -> p n c", n=gcd(*map(len, parts)))
+        return parts
+
+    output = copy(given)
+    for unread in ("last_hidden_state", "hidden_states", "attentions", "pooler_output"):
+        if getattr(output, unread, None) is not None:
+            output[unread] = None  # nobody reads them again, and assisted decoding copies them
+    output[field] = cut(given[field])
+    if getattr(output, "deepstack_features", None) is not None:
+        output["deepstack_features"] = [cut(layer) for layer in given.deepstack_features]
+    return output
+
+
+def _spans(room: list[int]) -> Iterator[tuple[int, int]]:
+    start = 0
+    for count in room:
+        yield start, start + count
+        start += count

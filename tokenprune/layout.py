@@ -1,0 +1,148 @@
+"""How an encoder's outputs become tokens, and how tokens become the feature rows that fill placeholders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from tokenprune.errors import AttachError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """B rows of N tokens, where they come from and where they go.
+
+    Args:
+        lengths: feature rows of each item (tile or image) in placeholder order; they sum to R.
+        index: [R] int64, the flattened token (b * N + n) behind each feature row; -1: a separator.
+        patches: [B, N, K] int64, the K encoder outputs that a token is made of, counted over all sequences laid end to
+            end, CLS tokens left out.
+        item: the item whose prompt a row belongs to, [B] int64.
+        group: [B] int64, the image of each row.
+        outputs: encoder outputs of all sequences, CLS tokens and those that never reach the projector left out.
+        sequence: the same of one sequence, where all have the same.
+        valid, place, canvas, overview: as in `VisualTokens`.
+    """
+
+    lengths: list[int]
+    index: Tensor
+    patches: Tensor
+    item: Tensor
+    group: Tensor
+    outputs: int
+    sequence: int | None = None
+    valid: Tensor | None = None
+    place: Tensor | None = None
+    canvas: Tensor | None = None
+    overview: Tensor | None = None
+
+    def pool(self, values: Tensor) -> Tensor:
+        """[S] or [H, S] over all encoder outputs to [B, N] or [B, H, N]: the mean of what a token is made of."""
+        gathered = values.float()[..., self.patches]  # [..., B, N, K]
+        pooled = gathered[..., 0] if gathered.shape[-1] == 1 else gathered.mean(-1)
+        return pooled if pooled.ndim == 2 else pooled.transpose(0, 1)
+
+    def pool_rows(self, values: Tensor) -> Tensor:
+        """[S, C] to [B, N, C]."""
+        gathered = values[self.patches]  # [B, N, K, C]
+        return gathered[:, :, 0] if gathered.shape[2] == 1 else gathered.float().mean(2)
+
+    def spread(self, rows: Tensor) -> Tensor:
+        """[R, C] feature rows to [B, N, C]; zero where a token has no row."""
+        tokens = rows.new_zeros(self.patches.shape[0] * self.patches.shape[1], rows.shape[-1])
+        real = self.index >= 0
+        tokens[self.index[real]] = rows[real]
+        return tokens.view(*self.patches.shape[:2], -1)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a family's layout may read.
+
+    Args:
+        config: the model's config, with what the call overrides.
+        base: the base model.
+        call: the keyword arguments of the call.
+        pieces: the encoder's features as the model hands them on, one [L, C] an item.
+        ids: [B, T] int64, the prompt.
+        placeholder: [B, T] bool, where it takes feature rows.
+    """
+
+    config: Any
+    base: Any
+    call: Mapping[str, Any]
+    pieces: list[Tensor]
+    ids: Tensor
+    placeholder: Tensor
+
+    @property
+    def runs(self) -> list[list[tuple[int, int]]]:
+        """For each prompt its runs of placeholders: (length, the id before it)."""
+        found = []
+        for ids, here in zip(self.ids.tolist(), self.placeholder.tolist(), strict=True):
+            runs: list[tuple[int, int]] = []
+            for at, one in enumerate(here):
+                if one and at and here[at - 1]:
+                    runs[-1] = (runs[-1][0] + 1, runs[-1][1])
+                elif one:
+                    runs.append((1, ids[at - 1] if at else -1))
+            found.append(runs)
+        return found
+
+    @property
+    def device(self) -> torch.device:
+        """Where the features are."""
+        return self.pieces[0].device
+
+
+def raster(grid: tuple[int, int], merge: int, device: torch.device) -> Tensor:
+    """[h * w, merge ** 2] the patches of each token, both in reading order over the same square."""
+    height, width = grid
+    patches = torch.arange(height * width * merge**2, device=device)
+    return rearrange(patches, "(h a w b) -> (h w) (a b)", h=height, w=width, a=merge, b=merge)
+
+
+def places(grid: tuple[int, int], rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """[B, N, 2] and [B, 2]: place and canvas of rows that are full rectangles."""
+    cell = torch.arange(grid[0] * grid[1], device=device)
+    place = torch.stack([cell // grid[1], cell % grid[1]], -1).expand(rows, -1, -1)
+    return place, torch.tensor(grid, device=device).expand(rows, -1)
+
+
+def tile_groups(runs: list[list[tuple[int, int]]], count: int, unit: str) -> list[int]:
+    """The image of each tile of ``count`` tokens.
+
+    Args:
+        runs: see `Seen.runs`.
+        count: placeholders of a tile.
+        unit: what an image is: one ``tile``, one ``run`` of placeholders, or the runs up to one that is ``marked`` by
+            the same id as the last run of its prompt (a whole image after its tiles).
+    """
+    groups: list[int] = []
+    image = 0
+    for prompt in runs:
+        for length, before in prompt:
+            tiles = length // count
+            if unit == "tile":
+                groups += range(image, image + tiles)
+                image += tiles
+                continue
+            groups += [image] * tiles
+            image += unit == "run" or before == prompt[-1][1]
+    return groups
+
+
+def check_rows(seen: Seen, expected: int) -> None:
+    """Features and geometry must agree.
+
+    Raises:
+        AttachError: they do not.
+    """
+    got = sum(len(piece) for piece in seen.pieces)
+    if got != expected:
+        raise AttachError(f"the encoder gave {got} feature rows where its geometry says {expected}")

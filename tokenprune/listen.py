@@ -1,0 +1,146 @@
+"""Where a pipeline's cues come from in a model, and reading them while its vision encoder runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from tokenprune.cues import cls_row, received, tap
+from tokenprune.errors import AttachError, MissingCue
+from tokenprune.family import Family, Model, Tower, submodule, tower_of
+from tokenprune.pipeline import Pipeline
+
+
+class Settings:
+    """The model's config, with what a call overrides."""
+
+    def __init__(self, config: Any, call: Mapping[str, Any]) -> None:
+        self._config, self._call = config, call
+
+    def __getattr__(self, name: str) -> Any:
+        value = self._call.get(name)
+        return getattr(self._config, name) if value is None else value
+
+
+def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str, Any]) -> dict[str, str]:
+    """Where each cue a pipeline reads comes from: {name as it is read: ``NAME@LAYER``}.
+
+    Raises:
+        MissingCue: this model does not give one of them.
+        UnknownFamily: the family is not built with this encoder.
+    """
+    encoder, spec = tower_of(family, model)
+    given = {"received_attention"} | ({"cls_attention"} if spec.cls else set()) if spec.attention else set()
+    sources = {}
+    for wish in pipeline.reads:
+        found = next((name for name in wish.split("|") if name.split("@")[0] in given), None)
+        if found is None:
+            raise MissingCue(
+                f"{pipeline.name!r} reads {wish.replace('|', ' or ')}; {type(model).__name__} gives "
+                f"{', '.join(sorted(given)) or 'no cue'}"
+                + (" (add @LAYER for another layer than the default)" if given else "; 'divprune' needs none")
+            )
+        kind, _, at = found.partition("@")
+        depth = len(submodule(encoder, layers_path(encoder, spec)))
+        sources[found] = (
+            f"{kind}@{_absolute(int(at), depth, found) if at else _default(family, model, kind, depth, call)}"
+        )
+    return sources
+
+
+def layers_path(encoder: Any, spec: Tower) -> str:
+    """The path of the encoder's list of layers."""
+    for path in spec.attention:
+        stem = path.split(".{}")[0]
+        try:
+            submodule(encoder, stem)
+        except AttributeError:
+            continue
+        return stem
+    raise AttachError(
+        f"{type(encoder).__name__} has none of {', '.join(spec.attention)}; this transformers version lays it out anew"
+    )
+
+
+def _absolute(layer: int, depth: int, name: str) -> int:
+    if not -depth <= layer < depth:
+        raise MissingCue(f"{name!r} asks for encoder layer {layer}; this encoder has {depth}, numbered from 0")
+    return layer % depth
+
+
+def _default(family: Family, model: Model, kind: str, depth: int, call: Mapping[str, Any]) -> int:
+    """The layer whose output the language model gets; for received attention without CLS token the last one."""
+    _, spec = tower_of(family, model)
+    if kind == "received_attention" and spec.cls is None:
+        return depth - 1
+    state = family.feature_layer(Settings(model.config, call)) % (depth + 1)
+    if not state:
+        raise MissingCue(
+            f"the language model gets the encoder's embeddings, which no attention led to; write {kind}@LAYER"
+        )
+    return state - 1
+
+
+@dataclass
+class Heard:
+    """What was read while the encoder ran.
+
+    Args:
+        cues: what each call of a tapped module gave, by the name the cue is read under.
+        encoder: what entered the projector. None: the family names no projector.
+    """
+
+    cues: dict[str, list[Tensor]] = field(default_factory=dict)
+    encoder: Tensor | None = None
+
+
+@contextmanager
+def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Iterator[Heard]:
+    """Tap the attention modules that are asked for, and note what enters the projector; all of it is taken back.
+
+    Only what this thread runs counts: others may be using the model.
+
+    Raises:
+        AttachError: a module that was tapped did not run, or does not go through the attention interface.
+    """
+    thread = threading.get_ident()
+    encoder, spec = tower_of(family, model)
+    heard = Heard()
+
+    def note(_: Any, inputs: tuple[Tensor, ...]) -> None:
+        if threading.get_ident() == thread:
+            heard.encoder = inputs[0]
+
+    with ExitStack() as stack:
+        if family.projector is not None:
+            hook = submodule(model.base_model, family.projector).register_forward_pre_hook(note)
+            stack.callback(hook.remove)
+        taps = []
+        for layer in dict.fromkeys(source.partition("@")[2] for source in sources.values()):
+            stem, suffix = layers_path(encoder, spec), spec.attention[0].split("{}")[1]
+            here = {name: source for name, source in sources.items() if source.endswith(f"@{layer}")}
+            reads = _Reads(here, spec, heard)
+            taps.append(stack.enter_context(tap(submodule(encoder, f"{stem}.{layer}{suffix}"), reads)))
+        yield heard
+        for found in taps:
+            found.require()
+
+
+class _Reads:
+    """The cues that come from one layer."""
+
+    def __init__(self, sources: Mapping[str, str], spec: Tower, heard: Heard) -> None:
+        row, mean = cls_row(0 if spec.cls == "first" else -1), received()
+        self.reduces = {name: row if source.startswith("cls_attention") else mean for name, source in sources.items()}
+        self.heard = heard
+
+    def __call__(self, query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        for name, reduce in self.reduces.items():
+            value = reduce(query, key, mask, scale)
+            self.heard.cues.setdefault(name, []).append(value)
+        return value

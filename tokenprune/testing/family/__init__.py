@@ -1,0 +1,83 @@
+"""Prove that a family is attached right: every way of running it, against the unmodified model and against hand work.
+
+    from tokenprune.testing import check_family
+    report = check_family(build, inputs)
+    assert report.proven, report
+
+Every check ends as passed, as failed, or as not applicable: the unmodified model itself does not allow the comparison,
+and the evidence says by how much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokenprune.testing.family.geometry import cues_are_eager, features_are_inputs, places_are_pixels
+from tokenprune.testing.family.oracles import equals_masked, equals_run_by_hand, streams_are_cut_alike
+from tokenprune.testing.family.report import Report, Verdict, verdict
+from tokenprune.testing.family.runs import (
+    batch_is_each_alone,
+    beams_are_each_alone,
+    detaches,
+    loop_is_generate,
+    receipt_is_true,
+    static_is_dynamic,
+    uncached_is_cached,
+    whole_budget_changes_nothing,
+)
+from tokenprune.testing.family.subject import Subject
+
+__all__ = ["CHECKS", "Report", "Verdict", "check_family"]
+
+CHECKS: dict[str, Callable[[Subject], str]] = {
+    "identity": whole_budget_changes_nothing,
+    "by hand": equals_run_by_hand,
+    "masked": equals_masked,
+    "streams": streams_are_cut_alike,
+    "uncached": uncached_is_cached,
+    "batch": batch_is_each_alone,
+    "beams": beams_are_each_alone,
+    "static": static_is_dynamic,
+    "loop": loop_is_generate,
+    "detach": detaches,
+    "receipt": receipt_is_true,
+    "cue": cues_are_eager,
+    "features": features_are_inputs,
+    "place": places_are_pixels,
+}
+
+
+def check_family(
+    build: Callable[[], Any],
+    inputs: Callable[[Any, Sequence[int]], dict[str, Any]],
+    *,
+    prompts: Sequence[int] = (0, 1),
+    mask: Callable[[Any, Tensor, int], Any] | None = None,
+    locate: Callable[[dict[str, Any]], Tensor] | None = None,
+    checks: Sequence[str] = tuple(CHECKS),
+) -> Report:
+    """Run every check on a small model with random weights.
+
+    Args:
+        build: makes the model: float32, ``eval()``, no end of text.
+        inputs: of the model and prompt numbers, the call that a processor makes of these prompts, padded on the left;
+            a number gives the same text and images in any company: several crops, odd grids, two images.
+        prompts: the numbers to use; at least two, with different images.
+        mask: attention of a language model that is not causal, for the run by hand: of the model, [S] bool (where
+            visual tokens are) and the length of the prompt, its ``attention_mask``.
+        locate: of a call, [*pixels, 2]: (y, x) of every pixel as a fraction of the canvas its token lies on, NaN in
+            padding. Default: pixels are [..., height, width], and a canvas is one of these.
+        checks: names of `CHECKS`.
+
+    Raises:
+        UnknownFamily: none is registered for the model.
+    """
+    subject = Subject(build(), inputs, tuple(prompts), mask, locate)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        verdicts = {name: verdict(CHECKS[name], subject) for name in checks}
+    return Report(type(subject.model).__name__, subject.model.config.model_type, verdicts)
