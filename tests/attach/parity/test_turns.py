@@ -1,5 +1,7 @@
 """Conversations: what a cache holds, and going on from it, is what the whole conversation gives at once."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from attach import tiny
@@ -313,3 +315,23 @@ def test_forward_takes_an_image_in_the_second_turn(model, quarter, by_hand, star
         torch.testing.assert_close(out.logits[row, kept], hand.logits(row)[-int(kept.sum()) :], **CLOSE)
         assert out.logits[row, ~kept].isnan().all()
     assert all(torch.equal(got, want) for got, want in zip(pruned.receipt.slots, hand.slots, strict=True))
+
+
+def test_positions_of_the_callers_count_the_full_conversation(model, quarter, by_hand):
+    """In ``generate`` and in ``forward``, after two turns of which each lost tokens."""
+    first = tiny.prompts(model, (1, 0))
+    talk = Talk(first)
+    ids, pixels = _picture(model, 2)
+    with tokenprune.attach(model, quarter), torch.no_grad():
+        talk.heard(model.generate(**first, max_new_tokens=COUNT, **OPTIONS))
+        talk.say(ids, pixels=pixels)
+        numbers = (talk.mask.cumsum(-1) - 1).clamp(min=0)
+        talk.heard(model.generate(**talk.turn(pixels), position_ids=numbers))
+        talk.say(_text(2, 3))
+        numbers = (talk.mask.cumsum(-1) - 1).clamp(min=0)
+        tail = {"attention_mask": talk.mask, "past_key_values": deepcopy(talk.cache)}
+        logits = model(talk.ids[:, -talk.new :], position_ids=numbers[:, -talk.new :], **tail).logits[:, -1]
+        out = model.generate(**talk.turn(), position_ids=numbers)
+    hand = by_hand(talk.whole(torch.cat([first["pixel_values"], pixels])))
+    _same(out, talk, hand)
+    torch.testing.assert_close(logits, hand.greedy(1)[1][:, 0], **CLOSE)
