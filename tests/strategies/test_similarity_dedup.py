@@ -44,7 +44,8 @@ def test_a_row_is_the_same_alone(problem, step):
 
 
 @pytest.mark.parametrize(
-    ("count", "end", "step"), [(300, 10, 8), (301, 64, 8), (577, 1, 8), (450, 33, 3), (400, 7, 64)]
+    ("count", "end", "step"),
+    [(300, 10, 8), (301, 64, 8), (577, 1, 8), (450, 33, 3), (400, 7, 64), (300, 3, 140), (600, 9, 1000)],
 )
 def test_long_lists(count, end, step):
     """Long enough that the matrix shrinks several times and classes of maxima are carried over rounds."""
@@ -62,12 +63,15 @@ def test_long_ragged_lists(ends):
     assert torch.equal(SimilarityDedup().choose(*problem), plain(problem, 8))
 
 
-def test_rows_in_groups_are_the_same(monkeypatch):
-    tokens, scores = VisualTokens(exact((5, 40, 8))), torch.zeros(5, 40)
-    kept, split = torch.zeros(5, 40, dtype=torch.bool), Split(torch.zeros(5).long(), torch.tensor([3, 4, 4, 0, 40]))
-    together = SimilarityDedup().choose(tokens, scores, kept, split)
-    monkeypatch.setattr(similarity_dedup, "_CACHE", 2 * 4 * 40**2)  # two rows at a time
-    assert torch.equal(SimilarityDedup().choose(tokens, scores, kept, split), together)
+@pytest.mark.parametrize("cache", [1, 2 * 4 * 40**2])
+def test_rows_in_groups_are_the_same(cache, monkeypatch):
+    """One row at a time, and two; some lists are shorter than the longest of the batch."""
+    valid = torch.arange(40) < torch.tensor([40, 40, 33, 20, 33])[:, None]
+    tokens, scores = VisualTokens(exact((5, 40, 8)), valid=valid), torch.zeros(5, 40)
+    split = Split(torch.zeros(5).long(), torch.tensor([3, 4, 4, 0, 33]))
+    together = SimilarityDedup().choose(tokens, scores, ~valid & False, split)
+    monkeypatch.setattr(similarity_dedup, "_CACHE", cache)
+    assert torch.equal(SimilarityDedup().choose(tokens, scores, ~valid & False, split), together)
 
 
 @settings(deadline=None, max_examples=30)
