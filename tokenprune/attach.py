@@ -142,7 +142,7 @@ class Attachment:
             return self._generate(*args, **kwargs)
         call = bound(self._ours["generate"], args, kwargs)
         if call.get("input_ids") is None and call.get("inputs") is not None:
-            call["input_ids"] = call["inputs"]
+            call["input_ids"] = call.pop("inputs")
         with self._running(call) as attached, torch.no_grad(), self._hidden():
             images = attached and self._has_work(call)
             if not attached or not (images or continues(call)):

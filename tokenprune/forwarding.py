@@ -61,7 +61,7 @@ def continued_forward(forward: Forward, call: dict[str, Any]) -> Any:
 
 def continues(call: Mapping[str, Any]) -> Turn | None:
     """The pruned prompt that a call goes on from; a cache that is empty forgets what it held before."""
-    if cached(call):
+    if cached(call) and (call.get("input_ids") is not None or call.get("inputs_embeds") is not None):
         return turn_of(call["past_key_values"], len(_given(call)))
     forget(call.get("past_key_values"))
     return None

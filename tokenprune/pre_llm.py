@@ -58,7 +58,7 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         chunk: the columns they add.
 
     Raises:
-        UnsupportedMode: it brings encoded images too.
+        UnsupportedMode: it brings encoded images too, or nothing is left of a prompt.
         AttachError: images and placeholders do not fit.
     """
     if call.get("mm_encoder_outputs"):
@@ -74,6 +74,7 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         rows = _rows(encoded, selection, pipeline)
         stays = torch.ones_like(placeholder).masked_scatter_(placeholder, rows.to(placeholder.device))
         columns = Columns.of(stays, chunk.mask.bool())
+        _refuse_empty(columns, chunk)
         policy = pipeline.positions or family.positions
         text_row = has_text_row(model, chunk.positions)
         short, turn = _cut(policy, text_row, family.per_token, call, chunk, columns, stays)
@@ -83,6 +84,15 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         short["mm_encoder_outputs"] = {} if output is None else {"image": output}
     receipt = _receipt(family, model, pipeline, encoded, selection, turn, rows, clock)
     return Short(short, columns, turn, receipt)
+
+
+def _refuse_empty(columns: Columns, chunk: Chunk) -> None:
+    empty = chunk.mask.bool().any(-1) & ~columns.stays.any(-1)
+    if bool(empty.any()):
+        raise UnsupportedMode(
+            f"nothing is left of prompt {', '.join(map(str, empty.nonzero()[:, 0].tolist()))}: it is images alone and "
+            "the budget keeps none of them; add text, or keep a token"
+        )
 
 
 def uncut(pipeline: Pipeline, receipt: Receipt) -> str:

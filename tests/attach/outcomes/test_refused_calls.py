@@ -11,7 +11,7 @@ from tokenprune.errors import AttachError, UnsupportedMode
 CALLS = {
     "generate": lambda model, inputs: model.generate(**inputs, max_new_tokens=2),
     "forward": lambda model, inputs: model(**inputs),
-    "prune_inputs": lambda model, inputs: tokenprune.prune_inputs(model, inputs, "fastervlm", budget=3),
+    "prune_inputs": lambda model, inputs, budget=3: tokenprune.prune_inputs(model, inputs, "fastervlm", budget=budget),
 }
 
 
@@ -158,3 +158,38 @@ def test_only_ids_with_pixels_are_inputs_to_prune(model, name):
     inputs = {"pixel_values": tiny.pixels(1), **({name: torch.zeros(1, 40, 48)} if name != "nothing" else {})}
     with pytest.raises(UnsupportedMode, match=f"only input_ids with pixels.* are {', '.join(inputs)}$"):
         tokenprune.prune_inputs(model, inputs, "fastervlm")
+
+
+class TestNothingLeft:
+    """A prompt of images alone, of which the budget keeps none."""
+
+    @pytest.mark.parametrize(("texts", "words"), [([[]], "0"), ([[1, 5], [], []], "1, 2")], ids=["one", "two"])
+    def test_it_is_refused(self, model, inputs, call, texts, words, traces):
+        asked = prompt([[*text, *[tiny.IMAGE] * 36] for text in texts], len(texts))
+        options = {"budget": "0%"} if call is CALLS["prune_inputs"] else {}
+        with tokenprune.attach(model, "fastervlm", budget="0%"):
+            before = traces(model)
+            with pytest.raises(UnsupportedMode, match=f"nothing is left of prompt {words}: .*add text, or keep a"):
+                call(model, asked, **options)
+            assert traces(model) == before
+            model.generate(**inputs, max_new_tokens=1)
+
+    def test_text_or_one_token_is_enough(self, model, call):
+        for budget, row in (("0%", [5]), (1, [])):
+            with tokenprune.attach(model, "fastervlm", budget=budget):
+                call(model, prompt([[*row, *[tiny.IMAGE] * 36]], 1))
+
+
+def test_ids_twice_are_refused_as_without_us(model, inputs):
+    with pytest.raises(ValueError, match="passed alongside"):
+        model.generate(inputs["input_ids"], **inputs)
+    with tokenprune.attach(model, "fastervlm"), pytest.raises(ValueError, match="passed alongside"):
+        model.generate(inputs["input_ids"], **inputs)
+
+
+def test_no_ids_at_all_are_refused_as_without_us(model, inputs):
+    with tokenprune.attach(model, "fastervlm", budget=3):
+        cache = model(**inputs, use_cache=True).past_key_values
+        for call in ({}, {"past_key_values": cache}):
+            with pytest.raises(ValueError, match="exactly one of input_ids or inputs_embeds"):
+                model(**call)
