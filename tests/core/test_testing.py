@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import Phase, given
 from hypothesis import strategies as st
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from tokenprune import BudgetSplitter, Diversifier, Scorer, Split, VisualTokens, load
 from tokenprune.testing import (
@@ -205,6 +205,12 @@ def test_settings_that_break_a_rule(strategy, said):
     fails(check_scorer, strategy, said)
 
 
+@pytest.mark.parametrize("check", [check_splitter, check_diversifier])
+def test_settings_are_checked_whatever_the_kind(check):
+    kind = "BudgetSplitter" if check is check_splitter else "Diversifier"
+    fails(check, ClsAttention(), f"is a tokenprune.{kind}")
+
+
 # --- scorers ---------------------------------------------------------------------------------------------------------
 
 
@@ -386,6 +392,17 @@ def test_pipelines_that_break_a_rule(plant, part, cls, wrong, said):
     with pytest.raises(AssertionError, match=re.escape(said)) as caught:
         check_pipeline(pipeline)
     assert "mine" in str(caught.value)
+
+
+class Forgetful(Sum):
+    seed: int = Field(default=0, exclude=True)
+
+
+def test_a_pipeline_that_yaml_does_not_hold_is_found(plant):
+    plant("scorers", "forgetful", f"{Forgetful.__module__}:Forgetful")
+    check_pipeline(load({**RIGHT, "scorer": Forgetful(), "budget": 3}), examples=1)
+    with pytest.raises(AssertionError, match="'mine' is the same pipeline after a trip through YAML; got name='mine'"):
+        check_pipeline(load({**RIGHT, "scorer": Forgetful(seed=3), "budget": 3}))
 
 
 def test_the_smallest_input_is_found():
