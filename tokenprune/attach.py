@@ -22,7 +22,7 @@ from tokenprune.pipeline import Pipeline, Source, load
 from tokenprune.pre_llm import uncut
 from tokenprune.receipt import Receipt
 from tokenprune.seams import check_seams, unwrapped
-from tokenprune.turn import remembers
+from tokenprune.turn import guard, release, remembers
 
 _KEY = "_tokenprune"
 _ATTACHING = threading.Lock()
@@ -119,13 +119,15 @@ class Attachment:
     def _running(self, call: Mapping[str, Any]) -> Iterator[bool]:
         """One thread runs the model at a time; gives whether it is still attached when its turn comes."""
         with self._lock:
-            before = getattr(self._local, "running", None)
-            self._local.running = (call.get("past_key_values"),)
-            self._cache = self._local.running[0]
+            before, cache = getattr(self._local, "running", None), call.get("past_key_values")
+            self._local.running, self._cache = (cache,), cache
+            if self.attached:
+                release(cache)
             try:
                 yield self.attached
             finally:
                 self._local.running, self._cache = before, before and before[0]
+                guard(cache)
 
     def _part_of_running(self, call: Mapping[str, Any]) -> bool:
         """Whether the running call makes this one, which is then its own affair; a callback may make others."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 import torch
@@ -124,9 +125,34 @@ def remember(cache: Any, turn: Turn) -> None:
         forget(cache)
     else:
         setattr(cache, _KEY, turn)
+        guard(cache)
 
 
 def forget(cache: Any) -> None:
     """Let a cache remember nothing."""
     if remembers(cache):
+        release(cache)
         delattr(cache, _KEY)
+
+
+def guard(cache: Any) -> None:
+    """Keep a cache that remembers a turn from models that are not attached: they would count its columns wrong."""
+    if remembers(cache) and "update" not in vars(cache):
+        cache.update = MethodType(_refuse, cache)  # a copy of the cache gets a copy of this
+
+
+def release(cache: Any) -> None:
+    """Let whoever has a cache use it."""
+    if remembers(cache) and getattr(cache.update, "__func__", None) is _refuse:
+        del cache.update
+
+
+def _refuse(cache: Any, *args: Any, **kwargs: Any) -> Any:
+    turn: Turn = getattr(cache, _KEY)
+    if turn_of(cache, len(turn.stays)) is not None:
+        raise UnsupportedMode(
+            f"this cache holds a prompt without {turn.dropped} of its columns, and the model that goes on from it is "
+            "not attached; attach it again, or start with an empty cache"
+        )
+    forget(cache)
+    return cache.update(*args, **kwargs)
