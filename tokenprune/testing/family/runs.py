@@ -80,7 +80,7 @@ def beams_are_each_alone(subject: Subject) -> str:
 
 
 def loop_is_generate(subject: Subject) -> str:
-    """Hand-written loops, a batch with the mask of the whole prompt and one prompt without, give what ``generate`` does."""
+    """Hand-written loops, a batch with the mask of the whole prompt and one without mask, give what ``generate`` does."""
     said = []
     for what, call, masked in (("a batch", subject.call(), True), ("one", subject.call(subject.prompts[0]), False)):
         try:
