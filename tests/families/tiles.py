@@ -325,7 +325,7 @@ CASES = {
     "internvl": Case(internvl, tiles(run(9))),
     "qianfan_ocr": Case(qianfan_ocr, tiles(run(9))),
     "gemma3": Case(gemma3, tiles(run(9), SINGLE, token_type_ids=1), mask=blocks),
-    "paligemma": Case(paligemma, image_first, mask=prefix),
+    "paligemma": Case(paligemma, image_first, mask=prefix, images=2),
     "llama4": Case(llama4, tiles(run(9))),
     "ovis2": Case(ovis2, tiles(run(9, (50,), (51,)))),
     "janus": Case(janus, tiles(run(36), SINGLE)),
