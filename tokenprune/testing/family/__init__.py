@@ -68,8 +68,8 @@ def check_family(
         inputs: of the model and prompt numbers, the call that a processor makes of these prompts, padded on the left;
             a number gives the same text and images in any company: several crops, odd grids, two images.
         prompts: the numbers to use; two at least, with different images.
-        mask: ``attention_mask`` where it is not causal; given the model, [S] bool (what is visual), and the prompt's length.
-        locate: of a call, [*pixels, 2]: (y, x) of pixels as a fraction of their canvas, NaN in padding. Default: each picture.
+        mask: ``attention_mask`` where it is not causal, given the model, [S] bool (visual) and the prompt's length.
+        locate: of a call, [*pixels, 2]: (y, x) as a fraction of the canvas, NaN in padding. Default: each picture.
         images: how many images the prompts have together; crops and tiles are no images.
         checks: names of `CHECKS`.
 
