@@ -122,6 +122,6 @@ CASES = {
     "llava_next": Case(llava_next, packed(SEVERAL), locate=laid_out(SEVERAL, (0, 1))),
     "llava_next_video": Case(llava_next_video, packed(SEVERAL), locate=laid_out(SEVERAL, (0, 1))),
     "llava_onevision": Case(
-        llava_onevision, packed(ONE, count_images=True), (0, 1, 2), locate=laid_out(ONE, (0, 1, 2))
+        llava_onevision, packed(ONE, count_images=True), (0, 1, 2), locate=laid_out(ONE, (0, 1, 2)), images=4
     ),
 }

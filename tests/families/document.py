@@ -58,7 +58,14 @@ SIGN = {"passed": "✓", "failed": "✗", "not applicable": "–"}
 def report(name):
     """The report of one case; made once."""
     case = cases.CASES[name]
-    return check_family(case.build, case.inputs, prompts=case.prompts, mask=case.mask, locate=case.locate)
+    return check_family(
+        case.build,
+        case.inputs,
+        prompts=case.prompts,
+        mask=case.mask,
+        locate=case.locate,
+        images=case.images,
+    )
 
 
 def row(name):

@@ -139,6 +139,31 @@ def cohere_compass():
     return _qwen("cohere_compass", "CohereCompass", vision, language, **ENDS)
 
 
+def cosmos3_omni():
+    vision = {**VISIBLE, "num_position_embeddings": 36, "deepstack_visual_indexes": [0, 1]}
+    return _qwen("cosmos3_omni", "Cosmos3Omni", vision, text(head_dim=12, rope_parameters=INTERLEAVED), **ENDS)
+
+
+def paddleocr_vl():
+    language = text(head_dim=12, rope_parameters=AXES)
+    return _qwen("paddleocr_vl", "PaddleOCRVL", VISION, language, **ENDS)
+
+
+def reading(model, which):
+    """Inputs of PaddleOCR-VL: patches [P, 3, h, w] in reading order."""
+    call = patches(model, which)
+    return {**call, "pixel_values": call["pixel_values"][:, :48].reshape(-1, 3, 4, 4)}
+
+
+def in_lines(call):
+    """[P, 3, h, w, 2] where each patch lies."""
+    parts = []
+    for _, height, width in call["image_grid_thw"].tolist():
+        y, x = (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width
+        parts.append(torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).flatten(0, 1))
+    return torch.cat(parts)[:, None, None, None].expand(*call["pixel_values"].shape, 2)
+
+
 PIXTRAL = {**VISION, "model_type": "pixtral", "head_dim": 8, "image_size": 48}
 SIZES = [[(24, 40), (16, 16)], [(32, 16)]]  # pixels of each image of each prompt
 
@@ -213,9 +238,11 @@ QWEN_LIKE = (
     glm_ocr,
     glm4v_moe,
     cohere_compass,
+    cosmos3_omni,
 )
 CASES = {
     **{build.__name__: Case(build, patches, locate=merged) for build in QWEN_LIKE},
+    "paddleocr_vl": Case(paddleocr_vl, reading, locate=in_lines),
     "mistral3": Case(mistral3, sized(8), locate=within),
     "lighton_ocr": Case(lighton_ocr, sized(8), locate=within),
     "llava, Pixtral": Case(pixtral, sized(4), locate=within),

@@ -3,7 +3,7 @@ import torch
 from families import crops, native, tiles
 
 import tokenprune
-from tokenprune.errors import UnprunedInputWarning, UnsupportedMode
+from tokenprune.errors import MissingCue, UnprunedInputWarning, UnsupportedMode
 
 GRID = (2, 4, 4)  # frames, and patches of each
 
@@ -89,3 +89,10 @@ def test_wrong_number_of_placeholders_is_refused(build):
         pytest.raises(tokenprune.TokenpruneError, match="placeholders"),
     ):
         model(**call)
+
+
+@pytest.mark.parametrize("pipeline", ["vispruner", "fastervlm"])
+def test_cue_of_an_encoder_without_attention_is_refused_with_what_works(pipeline):
+    model = tiles.got_ocr2()
+    with pytest.raises(MissingCue, match="divprune"):
+        tokenprune.attach(model, pipeline)

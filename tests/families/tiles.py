@@ -263,6 +263,24 @@ def deepseek_vl():
     return alive(DeepseekVLForConditionalGeneration(config))
 
 
+def got_ocr2():
+    from transformers import GotOcr2Config, GotOcr2ForConditionalGeneration
+
+    vision = {
+        **{name: VISION[name] for name in ("hidden_size", "num_attention_heads", "patch_size")},
+        "num_hidden_layers": 2,
+        "output_channels": 16,
+        "mlp_dim": 40,
+        "image_size": 64,
+        "window_size": 4,
+        "global_attn_indexes": [1],
+    }
+    config = GotOcr2Config(
+        vision_config=vision, text_config=text(model_type="qwen2"), image_token_index=IMAGE, image_seq_length=16
+    )
+    return alive(GotOcr2ForConditionalGeneration(config))
+
+
 def _idefics3(config_class, model_class):
     config = config_class(
         vision_config=VISION,
@@ -307,11 +325,12 @@ CASES = {
     "internvl": Case(internvl, tiles(run(9))),
     "qianfan_ocr": Case(qianfan_ocr, tiles(run(9))),
     "gemma3": Case(gemma3, tiles(run(9), SINGLE, token_type_ids=1), mask=blocks),
-    "paligemma": Case(paligemma, image_first, mask=prefix),
+    "paligemma": Case(paligemma, image_first, mask=prefix, images=2),
     "llama4": Case(llama4, tiles(run(9))),
     "ovis2": Case(ovis2, tiles(run(9, (50,), (51,)))),
     "janus": Case(janus, tiles(run(36), SINGLE)),
     "deepseek_vl": Case(deepseek_vl, tiles(run(36), SINGLE)),
+    "got_ocr2": Case(got_ocr2, tiles(run(16), SINGLE, size=(64, 64))),
     "idefics3": Case(idefics3, padded_tiles),
     "smolvlm": Case(smolvlm, padded_tiles),
 }

@@ -40,7 +40,7 @@ class Case:
     Args:
         build: makes the model.
         inputs: see `check_family`.
-        prompts, mask, locate: see `check_family`.
+        prompts, mask, locate, images: see `check_family`.
     """
 
     build: Callable[[], Any]
@@ -48,6 +48,7 @@ class Case:
     prompts: tuple[int, ...] = (0, 1)
     mask: Any = None
     locate: Any = None
+    images: int = 3
 
 
 def text(**changes):

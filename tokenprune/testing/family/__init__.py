@@ -58,25 +58,25 @@ def check_family(
     prompts: Sequence[int] = (0, 1),
     mask: Callable[[Any, Tensor, int], Any] | None = None,
     locate: Callable[[dict[str, Any]], Tensor] | None = None,
+    images: int | None = None,
     checks: Sequence[str] = tuple(CHECKS),
 ) -> Report:
-    """Run every check on a small model with random weights.
+    """Run every check on a small model with random weights; one verdict each.
 
     Args:
         build: makes the model: float32, ``eval()``, no end of text.
         inputs: of the model and prompt numbers, the call that a processor makes of these prompts, padded on the left;
             a number gives the same text and images in any company: several crops, odd grids, two images.
-        prompts: the numbers to use; at least two, with different images.
-        mask: attention of a language model that is not causal, for the run by hand: of the model, [S] bool (where
-            visual tokens are) and the length of the prompt, its ``attention_mask``.
-        locate: of a call, [*pixels, 2]: (y, x) of every pixel as a fraction of the canvas its token lies on, NaN in
-            padding. Default: pixels are [..., height, width], and a canvas is one of these.
+        prompts: the numbers to use; two at least, with different images.
+        mask: ``attention_mask`` where it is not causal, given the model, [S] bool (visual) and the prompt's length.
+        locate: of a call, [*pixels, 2]: (y, x) as a fraction of the canvas, NaN in padding. Default: each picture.
+        images: how many images the prompts have together; crops and tiles are no images.
         checks: names of `CHECKS`.
 
     Raises:
         UnknownFamily: none is registered for the model.
     """
-    subject = Subject(build(), inputs, tuple(prompts), mask, locate)
+    subject = Subject(build(), inputs, tuple(prompts), mask, locate, images)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         verdicts = {name: verdict(CHECKS[name], subject) for name in checks}

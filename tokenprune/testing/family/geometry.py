@@ -41,12 +41,14 @@ def cues_are_eager(subject: Subject) -> str:
 
 
 def features_are_inputs(subject: Subject) -> str:
-    """A token's vector is the mean of what enters the projector for it, or its feature row where there is none."""
+    """A token's vector is the mean of what enters the projector for it, or its feature row where that is asked for."""
     call = subject.call()
-    encoded, origin = _encoded(subject, call), subject.once("origin", lambda: origin_of(subject, call))
+    encoded = _encoded(subject, call)
     flat, real = encoded.tokens.features.flatten(0, 1), encoded.index >= 0
     rows = encoded.rows[real].detach()
-    if subject.pipeline.stages[0].space == "encoder" and origin.entering is not None:
+    if subject.pipeline.stages[0].space == "encoder" and subject.family.projector:
+        origin = subject.once("origin", lambda: origin_of(subject, call))
+        assert origin.entering is not None
         rows = _mean(entering(subject, call), origin.entering[real])
     worst = agree(flat[encoded.index[real]], rows, "the tokens' vectors and what they are made of", CLOSE)
     return f"{int(real.sum())} tokens within {worst:.0e}"

@@ -80,7 +80,7 @@ def beams_are_each_alone(subject: Subject) -> str:
 
 
 def loop_is_generate(subject: Subject) -> str:
-    """Hand-written loops, a batch with the mask of the whole prompt and one prompt without, give what ``generate`` does."""
+    """Hand-written loops give what ``generate`` does: a batch with the mask of whole prompts, and one without mask."""
     said = []
     for what, call, masked in (("a batch", subject.call(), True), ("one", subject.call(subject.prompts[0]), False)):
         try:
@@ -135,6 +135,8 @@ def receipt_is_true(subject: Subject) -> str:
         kept, images = int(visual[sample, slots].sum()), [one for one in receipt.images if one.sample == sample]
         separators = int(visual[sample].sum()) - sum(image.before for image in images)
         require(kept == separators + sum(image.after for image in images), "slots hold what images say", sample)
+    count = len(receipt.images)
+    require(count == (subject.images or count), f"the receipt has {subject.images} images", count)
     for image in receipt.images:
         asked = pruned.pipeline.budget.resolve(image.before)
         require(image.after == len(image.kept) == asked, f"an image of {image.before} keeps {asked}", image.after)

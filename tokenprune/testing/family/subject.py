@@ -37,6 +37,7 @@ class Subject:
     prompts: tuple[int, ...]
     mask: Callable[[Any, Tensor, int], Any] | None
     locate: Callable[[dict[str, Any]], Tensor] | None
+    images: int | None = None
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def once(self, name: str, make: Callable[[], T]) -> T:

@@ -1,0 +1,42 @@
+"""Crops with an overview: which rows are overviews, and what stays between them."""
+
+import pytest
+import torch
+from families import crops, tiny
+
+import tokenprune
+from tokenprune.encode import encode
+from tokenprune.family import family_of
+
+SIDES = {crops.llava_next: [[crops.WIDE, crops.FLAT], [crops.HIGH]], crops.llava_onevision: crops.ONE}
+
+
+@pytest.fixture(params=SIDES)
+def asked(request):
+    """A model, its call and its images."""
+    model, images = request.param(), SIDES[request.param]
+    inputs = crops.packed(images, count_images=request.param is crops.llava_onevision)
+    return model, inputs(model, range(len(images))), [one for prompt in images for one in prompt]
+
+
+def test_first_row_of_each_image_is_its_overview(asked):
+    model, call, images = asked
+    placeholder = call["input_ids"] == tiny.IMAGE
+    pipeline = tokenprune.load("divprune")
+    with torch.no_grad():
+        tokens = encode(family_of(model), model, call, pipeline, call["input_ids"], placeholder).tokens
+    expected = [flag for one in images for flag in [True, *[False] * (one.count - 1)]]
+    assert tokens.overview.tolist() == expected
+    assert tokens.group.tolist() == [at for at, one in enumerate(images) for _ in range(one.count)]
+
+
+def test_every_newline_stays_and_the_budget_is_of_tokens_that_arrive(asked):
+    model, call, images = asked
+    with tokenprune.attach(model, "vispruner", budget=7) as pruned:
+        model.generate(**call, max_new_tokens=1)
+    lines = [one.canvas[0] if one.crops else 1 for one in images]
+    assert pruned.receipt.separators == sum(lines)
+    assert [image.after for image in pruned.receipt.images] == [7] * len(images)
+    assert [image.before for image in pruned.receipt.images] == [
+        one.rows - count for one, count in zip(images, lines, strict=True)
+    ]
