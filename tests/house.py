@@ -19,7 +19,10 @@ PLAIN = {  # the modules that work on plain tensors; what they may import of the
 }
 LONG_FILES = {  # path: (lines, why)
     "strategies/tokenprune_strategies/similarity.py": (205, "the kernels of two diversifiers, which share their steps"),
-    "strategies/tokenprune_strategies/thinning.py": (150, "one loop with its fast path, which would be harder to follow in two files"),
+    "strategies/tokenprune_strategies/thinning.py": (
+        150,
+        "one loop with its fast path, which would be harder to follow in two files",
+    ),
 }
 LONG_FUNCTIONS: dict[str, tuple[int, str]] = {}  # "path:function": (lines, why)
 VAGUE = re.compile(r"(^|_)(utils?|helpers?|managers?|handlers?|base|common|misc)(_|$)")

@@ -46,22 +46,22 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
                 + (" (add @LAYER for another layer than the default)" if given else "; 'divprune' needs none")
             )
         kind, _, at = found.partition("@")
-        depth = len(submodule(encoder, layers_path(encoder, spec)))
+        depth = len(submodule(encoder, layers_path(encoder, spec)[0]))
         sources[found] = (
             f"{kind}@{_absolute(int(at), depth, found) if at else _default(family, model, kind, depth, call)}"
         )
     return sources
 
 
-def layers_path(encoder: Any, spec: Tower) -> str:
-    """The path of the encoder's list of layers."""
+def layers_path(encoder: Any, spec: Tower) -> tuple[str, str]:
+    """The path of the encoder's list of layers, and the path from one of them to its attention."""
     for path in spec.attention:
-        stem = path.split(".{}")[0]
+        stem, _, attention = path.partition(".{}.")
         try:
             submodule(encoder, stem)
         except AttributeError:
             continue
-        return stem
+        return stem, attention
     raise AttachError(
         f"{type(encoder).__name__} has none of {', '.join(spec.attention)}; this transformers version lays it out anew"
     )
@@ -122,10 +122,10 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
             stack.callback(hook.remove)
         taps = []
         for layer in dict.fromkeys(source.partition("@")[2] for source in sources.values()):
-            stem, suffix = layers_path(encoder, spec), spec.attention[0].split("{}")[1]
+            stem, attention = layers_path(encoder, spec)
             here = {name: source for name, source in sources.items() if source.endswith(f"@{layer}")}
             reads = _Reads(here, spec, heard)
-            taps.append(stack.enter_context(tap(submodule(encoder, f"{stem}.{layer}{suffix}"), reads)))
+            taps.append(stack.enter_context(tap(submodule(encoder, f"{stem}.{layer}.{attention}"), reads)))
         yield heard
         for found in taps:
             found.require()
