@@ -72,7 +72,7 @@ def far_apart(
     Args:
         unit: [B, N, C] float32, vectors of norm one or zero.
         count: picks in each row; those after a row has run out of tokens mean nothing.
-        pool: [B, N] bool, the tokens to pick from. None: all.
+        pool: [B, N] bool, the tokens to pick from. None: all but the kept ones.
         kept: [B, N] bool, tokens that are kept already, none of them in the pool. None: none.
         spent: what a picked token's similarity to itself is taken for; infinity: it is not picked again.
 
@@ -83,8 +83,8 @@ def far_apart(
         nearest, matrix = _nearest(unit, pool)  # [B, N], [B * N, N]
         closest = torch.full_like(nearest, -inf)
     else:
-        held = kept.any(1, keepdim=True)  # [B, 1]
-        nearest, matrix = _nearest(unit, torch.where(held, kept, ~kept if pool is None else pool))
+        held, pool = kept.any(1, keepdim=True), ~kept if pool is None else pool  # [B, 1], [B, N]
+        nearest, matrix = _nearest(unit, torch.where(held, kept, pool))
         closest = nearest.masked_fill(~held, -inf)
     if pool is not None:
         nearest, closest = nearest.masked_fill(~pool, inf), closest.masked_fill(~pool, inf)

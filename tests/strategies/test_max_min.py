@@ -139,3 +139,9 @@ def test_nothing_and_everything(batch, count, ends):
     )
     assert chosen.shape == shape
     assert chosen.sum(1).tolist() == ends.tolist()
+
+
+def test_what_is_kept_is_not_picked():
+    kept = marks([0, 3], 20)[None]
+    order = far_apart(VisualTokens(exact((1, 20, 8))).unit, 18, kept=kept)
+    assert sorted(order[0].tolist()) == [token for token in range(20) if token not in (0, 3)]
