@@ -59,6 +59,7 @@ def test_forward(model, side):
         out = model(**short)
         with tokenprune.attach(model, "fastervlm", budget="25%"):
             want = model(**inputs)
+    assert short["attention_mask"][:, 0 if side == "right" else -1].all()  # padded where it was
     torch.testing.assert_close(out.loss, want.loss, **CLOSE)
     for row, slots in enumerate(short.receipt.slots):
         torch.testing.assert_close(
