@@ -22,7 +22,8 @@ class Uniform(Scorer):
     def score(self, tokens: VisualTokens) -> Tensor:
         """[B, N] float32: minus the step at which the token was met."""
         batch, count = tokens.shape
-        steps = 8 * max(count, 1)
+        rows = int(tokens.group.bincount().max()) if batch else 1  # a map holds the tokens of its rows, and no more
+        steps = 8 * max(rows * count, 1)
         step = torch.arange(1, steps + 1, device=tokens.device, dtype=torch.float64)
         if tokens.place is None or tokens.canvas is None:
             met = ((0.5 + step / _GOLDEN) % 1 * count).long().expand(batch, -1)  # [B, S]
@@ -31,7 +32,6 @@ class Uniform(Scorer):
         row = ((0.5 + step / _PLASTIC**2) % 1 * height).long()
         met = row * width + ((0.5 + step / _PLASTIC) % 1 * width).long()  # [B, S]
         cells = tokens.place[..., 0] * width + tokens.place[..., 1]  # [B, N]
-        rows = int(tokens.group.bincount().max()) if batch else 1  # a map holds the tokens of its rows, and no more
         return self._when(met, cells, rows * count)
 
     def _when(self, met: Tensor, cells: Tensor, size: int) -> Tensor:
