@@ -66,6 +66,16 @@ def test_attached_again_it_goes_on(model, inputs, turn):
         answer(model, ids, cache)
 
 
+def test_a_method_that_was_looked_up_before_is_refused_too(model, turn):
+    ids, cache = turn
+    with tokenprune.attach(model, "fastervlm", budget=3):
+        generate, forward = model.generate, model.forward
+    with pytest.raises(UnsupportedMode, match="not attached"):
+        generate(input_ids=ids, past_key_values=cache, max_new_tokens=2)
+    with pytest.raises(UnsupportedMode, match="not attached"):
+        forward(ids[:, -1:], past_key_values=cache)
+
+
 def test_an_exception_leaves_it_refused(model, turn):
     ids, cache = turn
     with tokenprune.attach(model, "fastervlm", budget=3), pytest.raises(UnsupportedMode, match="mask"):

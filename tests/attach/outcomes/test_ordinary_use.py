@@ -135,6 +135,14 @@ class TestGradModes:
         assert torch.equal(out.sequences, want)
         assert not any(scores.requires_grad for scores in out.scores)
 
+    def test_generate_encodes_without_a_graph(self, model, inputs):
+        seen = []
+        model.model.multi_modal_projector.register_forward_hook(lambda *it: seen.append(it[-1].requires_grad))
+        with tokenprune.attach(model, "vispruner", budget=7):
+            answer(model, inputs)
+            model(**inputs)
+        assert seen == [False, True]
+
     @pytest.mark.parametrize("mode", MODES)
     def test_forward(self, model, inputs, mode):
         with tokenprune.attach(model, "vispruner", budget=7) as pruned:

@@ -29,9 +29,9 @@ def encoded(model, inputs):
     return {**rest, "mm_encoder_outputs": {"image": output}}
 
 
-def both(model, inputs):
-    """Embeddings, and pixels beside them that the model is going to ignore or refuse."""
-    return {**embedded(model, inputs), "pixel_values": inputs["pixel_values"]}
+def beside(names):
+    """Embeddings, and other things beside them that the model is going to ignore or refuse."""
+    return lambda model, inputs: {**embedded(model, inputs), **{name: inputs[name] for name in names}}
 
 
 UNPRUNED = {"inputs_embeds": embedded, "mm_encoder_outputs": encoded}
@@ -181,9 +181,10 @@ def test_a_budget_of_all_there_is_or_more_is_the_identity_without_a_word(model, 
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_pixels_beside_embeddings_are_not_pruned_and_that_is_said(model, inputs, call):
+@pytest.mark.parametrize("names", [["pixel_values"], ["pixel_values", "input_ids"]], ids=len)
+def test_pixels_beside_embeddings_are_not_pruned_and_that_is_said(model, inputs, call, names):
     with tokenprune.attach(model, "fastervlm", budget=3, strict=True), pytest.raises(NothingPruned):
-        CALLS[call](model, both(model, inputs))
+        CALLS[call](model, beside(names)(model, inputs))
 
 
 CALLS_AND_INPUTS = {**CALLS, "prune_inputs": lambda model, inputs: tokenprune.prune_inputs(model, inputs, "fastervlm")}
