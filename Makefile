@@ -22,7 +22,7 @@ test: .venv/.ready ## the test suite, in two processes
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 demo: .venv/.ready ## prune the embedded model and draw what it keeps
-	$(BIN)/tokenprune demo
+	OMP_NUM_THREADS=2 $(BIN)/tokenprune demo  # a model this small is slower on many threads
 
 docs: .venv/.ready-docs ## the pages, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
