@@ -75,8 +75,12 @@ def _classes(item: Thing | Sign) -> tuple[int, int, int, int]:
 
 
 def patch_labels(scene: Scene) -> NDArray[np.int64]:
-    """Shape, colour, two digits and background of what each patch shows: ``[16, 16, 5]``."""
-    table = np.array([*(_classes(item) for item in scene.items), (0, 0, 0, 0)])  # the last row: background, index -1
+    """Shape, colour, two digits, region and background of what each patch shows: ``[16, 16, 6]``.
+
+    The region is the whole thing's, wherever its patch lies.
+    """
+    items = [(*_classes(item), REGIONS.index(item.region) + 1) for item in scene.items]
+    table = np.array([*items, (0, 0, 0, 0, 0)])  # the last row: background, index -1
     ground = np.full((GRID, GRID, 1), BACKGROUNDS.index(scene.background))
     return np.concatenate([table[scene.map()], ground], axis=-1)
 
@@ -93,7 +97,7 @@ def caption_labels(scene: Scene) -> NDArray[np.int64]:
 
 
 def image_batch(share: Share, step: int) -> Batch:
-    """Whole images ``[B, 3, 128, 128]`` with ``patches`` ``[B, 256, 5]`` and ``caption`` ``[B, 21]``."""
+    """Whole images ``[B, 3, 128, 128]`` with ``patches`` ``[B, 256, 6]`` and ``caption`` ``[B, 21]``."""
     scenes = list(share.scenes(step))
     return {
         "pixels": torch.from_numpy(np.stack([pixels(scene) for scene in scenes])),
@@ -105,7 +109,7 @@ def image_batch(share: Share, step: int) -> Batch:
 def window_batch(share: Share, step: int, each: int = 3) -> Batch:
     """Windows of 6 x 6 patches around things, at most ``each`` of a scene: ``[B, 3, 48, 48]``.
 
-    ``patches`` ``[B, 36, 5]``, ``center`` ``[B, 4]`` (classes of the thing in the middle) and ``positions`` ``[B, 37]``
+    ``patches`` ``[B, 36, 6]``, ``center`` ``[B, 4]`` (classes of the thing in the middle) and ``positions`` ``[B, 37]``
     (rows of the tower's position table).
     """
     windows: list[tuple[Any, ...]] = []
@@ -128,7 +132,7 @@ def _window(scene: Scene, item: Thing | Sign, dice: Dice) -> tuple[Any, ...]:
     numbers = np.arange(VISUAL).reshape(GRID, GRID)[rows, columns].ravel()
     return (
         pixels(scene)[:, part[0], part[1]],
-        patch_labels(scene)[rows, columns].reshape(-1, 5),
+        patch_labels(scene)[rows, columns].reshape(-1, 6),
         np.array(_classes(item)),
         np.concatenate([[0], numbers + 1]),
     )

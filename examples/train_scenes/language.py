@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,7 +18,7 @@ from model import VISUAL, WORDS, encode
 from tokenprune.scenes import KINDS, Question, Scene
 from tokenprune.scenes.dice import Dice
 from tokenprune.scenes.questions import ask
-from tokenprune.scenes.scene import COLORS, REGIONS
+from tokenprune.scenes.scene import COLORS
 from tokenprune.scenes.shapes import SHAPES
 
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
@@ -59,7 +57,7 @@ def chat(questions: list[Question]) -> tuple[list[int], list[int], list[int], li
 
 
 def chat_batch(share: Share, step: int, number: int = 16) -> Batch:
-    """Images, ``regions`` ``[B, 256]``, and questions: ``ids``, ``targets``, ``turns``, ``kinds``, each ``[B, L]``."""
+    """Images and questions: ``ids``, ``targets``, ``turns``, ``kinds``, each ``[B, L]``."""
     scenes = list(share.scenes(step))
     chats = [chat(ask_many(scene, Dice(share.seed, scene.index, len(KINDS)), number)) for scene in scenes]
     length = max(len(ids) for ids, *_ in chats)
@@ -68,13 +66,7 @@ def chat_batch(share: Share, step: int, number: int = 16) -> Batch:
     packed = {
         name: torch.tensor([[*row, *[empty] * (length - len(row))] for row in rows]) for (name, empty), rows in columns
     }
-    regions = torch.from_numpy(np.stack([region_labels(scene) for scene in scenes]))
-    return image_batch(share, step) | packed | {"regions": regions}
-
-
-def region_labels(scene: Scene) -> NDArray[np.int64]:
-    """The region of the thing or sign that each patch shows, PADDING where it shows none: ``[256]``."""
-    return np.array([*(REGIONS.index(item.region) for item in scene.items), PADDING])[scene.map().ravel()]
+    return image_batch(share, step) | packed
 
 
 def block_mask(turns: Tensor) -> Tensor:
@@ -126,8 +118,8 @@ class Language:
         """Cross entropy, by cosine, of things' tokens ``[B, 256, C]`` against words: shape, colour, row, column."""
         words = functional.normalize(self.module.model.language_model.get_input_embeddings().weight, dim=-1)
         shape, color = batch["patches"][..., 0] - 1, batch["patches"][..., 1] - 1
-        regions = batch["regions"]
-        row, column = regions.div(3, rounding_mode="floor"), torch.where(regions < 0, PADDING, regions % 3)
+        region = batch["patches"][..., 4] - 1
+        row, column = region.div(3, rounding_mode="floor"), torch.where(region < 0, PADDING, region % 3)
         total = torch.zeros((), device=visual.device)
         for names, label in (
             (SHAPES, shape.masked_fill(color < 0, PADDING)),

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from data import SIGN, Batch, Share, image_batch, maker, window_batch
 
-SHAPE, COLOR, DIGIT, GROUND = 10, 8, 11, 6  # classes, the first three with "none"
-PATCH_HEAD = (SHAPE, COLOR, DIGIT, DIGIT, GROUND)
+SHAPE, COLOR, DIGIT, REGION, GROUND = 10, 8, 11, 10, 6  # classes, all but the last with "none"
+PATCH_HEAD = (SHAPE, COLOR, DIGIT, DIGIT, REGION, GROUND)
 CENTER_HEAD = (SHAPE, COLOR, DIGIT, DIGIT)
 CAPTION_HEAD = (SHAPE, COLOR) * 9 + (DIGIT, DIGIT, GROUND)
 Notes = dict[str, Tensor]
@@ -67,16 +67,20 @@ def _entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def patch_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Notes]:
-    """From ``[B, N, 46]`` and classes ``[B, N, 5]``; things count four times as much as background."""
-    shape, color, tens, ones, ground = _split(logits.flatten(0, 1), PATCH_HEAD)
-    its_shape, its_color, its_tens, its_ones, its_ground = labels.flatten(0, 1).unbind(-1)
+    """From ``[B, N, 56]`` and classes ``[B, N, 6]``; things count four times as much as background."""
+    shape, color, tens, ones, region, ground = _split(logits.flatten(0, 1), PATCH_HEAD)
+    its_shape, its_color, its_tens, its_ones, its_region, its_ground = labels.flatten(0, 1).unbind(-1)
     weight = torch.where(its_shape > 0, 1.0, 0.25)
     thing, sign, bare = its_color > 0, its_tens > 0, its_shape == 0
     loss = (functional.cross_entropy(shape, its_shape, reduction="none") * weight).sum() / weight.sum()
     loss = loss + _entropy(color[thing], its_color[thing]) + 0.3 * _entropy(ground[bare], its_ground[bare])
     loss = loss + 0.5 * (_entropy(tens[sign], its_tens[sign]) + _entropy(ones[sign], its_ones[sign]))
-    both = _right(tens, its_tens) * _right(ones, its_ones)
-    right = {"patch shape": _mean(_right(shape, its_shape)[thing]), "patch number": _mean(both[sign])}
+    loss = loss + _entropy(region[its_region > 0], its_region[its_region > 0])
+    right = {
+        "patch shape": _mean(_right(shape, its_shape)[thing]),
+        "patch number": _mean((_right(tens, its_tens) * _right(ones, its_ones))[sign]),
+        "patch region": _mean(_right(region, its_region)[its_region > 0]),
+    }
     return loss, right
 
 
