@@ -75,26 +75,29 @@ class TestOneModel:
             assert receipt is None or receipt.length == inputs["input_ids"].shape[1]
 
     def test_a_second_thread_waits_for_the_first(self, model, inputs):
-        gate, order = Gate(model.lm_head), []
+        gate, ran = Gate(model.lm_head), []
+        model.lm_head.register_forward_hook(lambda *_: ran.append(threading.get_ident()))
 
         def first():
             answer(model, inputs)
-            order.append("first")
+            return threading.get_ident()
 
         def second():
             assert gate.there.wait(WAIT)
             model(**inputs)
-            order.append("second")
+            return threading.get_ident()
 
         def opener():
             assert gate.there.wait(WAIT)
             threading.Event().wait(0.1)
-            assert order == []
+            early = list(ran)
             gate.open.set()
+            return early
 
         with tokenprune.attach(model, "fastervlm", budget=3):
-            run(first, second, opener)
-        assert order == ["first", "second"]
+            one, two, early = run(first, second, opener)
+        assert early == []
+        assert ran == [one] * 5 + [two]
 
     def test_detaching_waits_until_the_running_call_is_done(self, model, inputs, traces):
         plain = answer(model, inputs)
