@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from tokenprune.chunk import bound, has_pixels, has_video
+from tokenprune.chunk import bound, has_pixels, has_strange_video
 from tokenprune.complaints import Complaints
 from tokenprune.errors import AlreadyAttached, NothingPrunedWarning, UnprunedInputWarning, UnsupportedMode
 from tokenprune.family import Family, Model, family_of
@@ -56,7 +56,8 @@ def attach(model: Model, pipeline: Source = "vispruner", *, strict: bool = False
             )
         family = family_of(inner)
         check_seams(inner)
-        cue_sources(family, inner, chosen, {})
+        for one in family.modalities.values():
+            cue_sources(one, inner, chosen, {})
         return Attachment(inner, family, chosen, strict)
 
 
@@ -85,7 +86,7 @@ class Attachment:
 
     @property
     def receipt(self) -> Receipt | None:
-        """What the last call of this thread that had images kept; None when there was none yet."""
+        """What the last call of this thread that had images or videos kept; None when there was none yet."""
         return getattr(self._local, "receipt", None)
 
     def detach(self) -> None:
@@ -173,15 +174,15 @@ class Attachment:
             return continued_forward(self._forward, call) if goes_on else self._forward(*args, **kwargs)
 
     def _has_work(self, call: Mapping[str, Any]) -> bool:
-        """Whether a call brings images that can be pruned; says so when it brings some that cannot."""
-        pixels, video = has_pixels(self.family, call), has_video(call)
+        """Whether a call brings images or videos that can be pruned; says so when it brings some that cannot."""
+        pixels, video = has_pixels(self.family, call), has_strange_video(self.family, call)
         if pixels and not video and call.get("input_ids") is not None and call.get("inputs_embeds") is None:
             return True
         embedded = call.get("inputs_embeds") is not None and not continues(call)  # text after a pruned prompt is fine
         if pixels or video or embedded or call.get("mm_encoder_outputs"):
             self._complain(
-                "this call reaches the model unpruned: it brings a video, inputs_embeds or encoded images, and only a "
-                "prompt of input_ids with the pixels of images can be pruned",
+                "this call reaches the model unpruned: it brings a video of a family that is proven with images "
+                "alone, inputs_embeds or encoded images, and only a prompt of input_ids with the pixels can be pruned",
                 UnprunedInputWarning,
             )
         return False

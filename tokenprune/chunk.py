@@ -158,13 +158,16 @@ def has_text_row(model: Model, positions: Tensor) -> bool:
 
 
 def has_pixels(family: Family, call: Mapping[str, Any]) -> bool:
-    """Whether a call brings images to encode."""
-    return any(call.get(name) is not None for name in family.pixels)
+    """Whether a call brings images, or videos that this family takes, to encode."""
+    return any(call.get(name) is not None for one in family.modalities.values() for name in one.pixels)
 
 
-def has_video(call: Mapping[str, Any]) -> bool:
-    """Whether a call brings a video to encode."""
-    return any(value is not None and "video" in name and "pixel" in name for name, value in call.items())
+def has_strange_video(family: Family, call: Mapping[str, Any]) -> bool:
+    """Whether a call brings a video that this family is not said to take."""
+    known = {name for one in family.modalities.values() for name in one.pixels}
+    return any(
+        value is not None and "video" in name and "pixel" in name for name, value in call.items() if name not in known
+    )
 
 
 def bound(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

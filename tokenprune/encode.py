@@ -24,7 +24,7 @@ _TURNS: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()  # models 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the encoder made of the images of one prompt batch.
+    """What the encoder made of the images, or of the videos, of one prompt batch.
 
     Args:
         output: the model's own output object.
@@ -44,10 +44,10 @@ class Encoded:
 def encode(
     family: Family, model: Model, call: Mapping[str, Any], pipeline: Pipeline, ids: Tensor, placeholder: Tensor
 ) -> Encoded:
-    """Encode the images of one call and describe their tokens.
+    """Encode the images of one call, or its videos, and describe their tokens.
 
     Args:
-        family: the model's family.
+        family: the model's family, as it is for what is encoded.
         model: the model.
         call: the keyword arguments of the call.
         pipeline: what will choose; its cues are tapped while the encoder runs.
@@ -56,7 +56,7 @@ def encode(
     """
     sources = cue_sources(family, model, pipeline, call)
     base = model.base_model
-    function = base.get_image_features
+    function = getattr(base, family.method)
     arguments = {name: call[name] for name in inspect.signature(function).parameters if name in call}
     with _TURNS.setdefault(model, threading.RLock()), listening(family, model, sources) as heard:
         output = function(**arguments, return_dict=True)
@@ -69,10 +69,13 @@ def encode(
     spec = tower_of(family, model)[1]
     space = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
     cues = {name: layout.pool(_flat(layout, spec, values)) for name, values in heard.cues.items()}
-    return Encoded(output, rows, layout.index, _tokens(layout, space, cues, _sample_of(layout.lengths, room)), sources)
+    tokens = _tokens(layout, space, cues, _sample_of(layout.lengths, room), family.marked)
+    return Encoded(output, rows, layout.index, tokens, sources)
 
 
-def _tokens(layout: Layout, space: Tensor, cues: Mapping[str, Tensor], samples: list[int]) -> VisualTokens:
+def _tokens(
+    layout: Layout, space: Tensor, cues: Mapping[str, Tensor], samples: list[int], marked: bool
+) -> VisualTokens:
     return VisualTokens(
         space,
         cues=cues,
@@ -82,6 +85,7 @@ def _tokens(layout: Layout, space: Tensor, cues: Mapping[str, Tensor], samples: 
         group=layout.group,
         sample=torch.tensor(samples, dtype=torch.int64)[layout.item],
         overview=layout.overview,
+        marked=torch.ones(len(layout.item), dtype=torch.bool) if marked else None,
     )
 
 
@@ -115,7 +119,7 @@ def _sample_of(lengths: list[int], room: list[int]) -> list[int]:
     """The prompt of each item: items fill the placeholders of one prompt after the other.
 
     Raises:
-        AttachError: images and placeholders do not fit.
+        AttachError: features and placeholders do not fit.
     """
     samples, prompt, used, fits = [], 0, 0, sum(lengths) == sum(room)
     for length in lengths:
@@ -126,7 +130,7 @@ def _sample_of(lengths: list[int], room: list[int]) -> list[int]:
         fits = fits and prompt < len(room) and used <= room[prompt]
     if not fits:
         raise AttachError(
-            f"the images give {lengths} feature rows, the prompts have {room} placeholders; the processor that made "
+            f"the encoder gives {lengths} feature rows, the prompts have {room} placeholders; the processor that made "
             "the prompt belongs to another model or image size, so load the one that belongs to this model"
         )
     return samples

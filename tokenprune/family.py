@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from tokenprune.errors import PluginError, UnknownFamily
@@ -33,6 +33,31 @@ class Tower:
 
 
 @dataclass(frozen=True)
+class Video:
+    """How a family takes videos, where that is not how it takes images.
+
+    A row is a frame (a temporal patch), and the frames of a video are one group, so that the budget is the video's.
+    What stands between frames, timestamps and markers, is text and stays.
+
+    Args:
+        layout: how encoder outputs become frames; see `tokenprune.layouts.Native` and `tokenprune.frames.Frames`.
+        placeholder: attribute of the config that holds the token id that is a video's placeholder.
+        pixels: keyword arguments of ``forward`` that carry videos.
+        method: method of the base model that encodes them.
+        tower: path from the base model to the encoder of videos. None: it is that of images.
+        marked: whether each frame stands between markers of its own, so that none should be empty; see
+            `tokenprune.marked.filled` for what is done about it, and for budgets below one token a frame.
+    """
+
+    layout: Callable[[Seen], Layout]
+    placeholder: str = "video_token_id"
+    pixels: tuple[str, ...] = ("pixel_values_videos",)
+    method: str = "get_video_features"
+    tower: str | None = None
+    marked: bool = False
+
+
+@dataclass(frozen=True)
 class Family:
     """One model family, or several that differ in nothing that matters here.
 
@@ -51,6 +76,9 @@ class Family:
         feature_field: field of the encoder's output that holds the feature rows.
         positions: the default policy for position ids.
         first_position: the first position id that ``forward`` makes by itself.
+        method: method of the base model that encodes images.
+        marked: as in `Video`.
+        video: how it takes videos. None: a call that brings one reaches the model unpruned.
     """
 
     model_types: tuple[str, ...]
@@ -66,6 +94,20 @@ class Family:
     feature_field: str = "pooler_output"
     positions: Literal["keep", "renumber"] = "renumber"
     first_position: int = 0
+    method: str = "get_image_features"
+    marked: bool = False
+    video: Video | None = None
+
+    @property
+    def modalities(self) -> dict[str, Family]:
+        """What can be pruned: ``image``, and ``video`` if it takes videos; for each the family as it is for that."""
+        if self.video is None:
+            return {"image": self}
+        said = {one.name: getattr(self.video, one.name) for one in fields(self.video)}
+        return {
+            "image": self,
+            "video": replace(self, **{**said, "tower": self.video.tower or self.tower, "video": None}),
+        }
 
 
 def _deepest(config: Config) -> int:

@@ -26,7 +26,7 @@ def pruned_forward(
 ) -> tuple[Any, Receipt]:
     """Run ``forward`` on the shortened call; its logits come back at the columns of the given one."""
     short = shorten(family, model, pipeline, call, chunk_of(family, model, call, generating=False))
-    arguments = {name: value for name, value in call.items() if name not in consumed(model, call)}
+    arguments = {name: value for name, value in call.items() if name not in consumed(family, model, call)}
     arguments |= short_arguments(short, call)
     back = None if short.columns.identity else _Back.of(short, call)
     if back is not None and back.some:
@@ -73,9 +73,10 @@ def _given(call: Mapping[str, Any]) -> Tensor:
     return given
 
 
-def consumed(model: Model, call: Mapping[str, Any]) -> set[str]:
+def consumed(family: Family, model: Model, call: Mapping[str, Any]) -> set[str]:
     """Arguments that only the vision encoder reads; it has run."""
-    return {name for name in inspect.signature(model.base_model.get_image_features).parameters if name in call}
+    methods = [getattr(model.base_model, one.method) for one in family.modalities.values()]
+    return {name for method in methods for name in inspect.signature(method).parameters if name in call}
 
 
 @dataclass(frozen=True)

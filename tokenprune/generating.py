@@ -39,7 +39,7 @@ def pruned_generate(
     """
     _refuse(model, call)
     chunk = chunk_of(family, model, call, generating=True)
-    arguments = {name: value for name, value in call.items() if name not in consumed(model, call)}
+    arguments = {name: value for name, value in call.items() if name not in consumed(family, model, call)}
     short: Short | None = None
     if images:
         short = shorten(family, model, pipeline, call, chunk)

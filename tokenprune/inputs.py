@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tokenprune.chunk import chunk_of, has_pixels, has_video
+from tokenprune.chunk import chunk_of, has_pixels, has_strange_video
 from tokenprune.complaints import warn
 from tokenprune.errors import NothingPrunedWarning, UnsupportedMode
 from tokenprune.family import Model, family_of
@@ -23,7 +23,7 @@ from tokenprune.seams import check_seams, unwrapped
 class PrunedInputs(UserDict[str, Any]):
     """Shorter inputs for ``model(**inputs)`` and ``model.generate(**inputs)``; ``receipt`` says what was kept.
 
-    None: the prompt has no images.
+    None: the prompt has neither images nor videos.
     """
 
     receipt: Receipt | None = None
@@ -39,7 +39,7 @@ class PrunedInputs(UserDict[str, Any]):
 def prune_inputs(
     model: Model, inputs: Mapping[str, Any], pipeline: Source = "vispruner", **changes: Any
 ) -> PrunedInputs:
-    """Encode the images of a processor's output and give inputs that are shorter; the model is not touched.
+    """Encode the images and videos of a processor's output and give inputs that are shorter; the model is not touched.
 
     Args:
         model: a Hugging Face vision-language model.
@@ -48,10 +48,11 @@ def prune_inputs(
         **changes: keys of the pipeline to replace.
 
     Returns:
-        A prompt like any other: positions are numbered anew. Without images, the inputs as they are.
+        A prompt like any other: positions are numbered anew. Without images or videos, the inputs as they are.
 
     Raises:
-        UnsupportedMode: the pipeline keeps positions, which needs `attach`; or there are pixels without input_ids.
+        UnsupportedMode: the pipeline keeps positions, which needs `attach`; or there are pixels without input_ids, or
+            videos of a family of which only images can be pruned.
         UnknownFamily, MissingCue, AttachError: as in `attach`.
     """
     chosen, inner = load(pipeline, **changes), unwrapped(model)
@@ -61,8 +62,10 @@ def prune_inputs(
             "positions='keep' cannot be written into inputs, because the model numbers what it decodes by itself; "
             "use attach, or positions='renumber'"
         )
-    if has_video(inputs):
-        raise UnsupportedMode("a prompt with a video cannot be pruned, only one with images alone; pass it as it is")
+    if has_strange_video(family, inputs):
+        raise UnsupportedMode(
+            f"videos of {type(inner).__name__} cannot be pruned, only its images; pass a prompt with a video as it is"
+        )
     if not has_pixels(family, inputs):
         return PrunedInputs(inputs)
     if inputs.get("input_ids") is None or inputs.get("inputs_embeds") is not None:
@@ -70,7 +73,7 @@ def prune_inputs(
     check_seams(inner)
     with torch.no_grad():
         short = shorten(family, inner, chosen, inputs, chunk_of(family, inner, inputs, generating=False))
-    gone = consumed(inner, inputs) | {"position_ids"}
+    gone = consumed(family, inner, inputs) | {"position_ids"}
     arguments = short_arguments(short, inputs)
     result = PrunedInputs({name: value for name, value in {**inputs, **arguments}.items() if name not in gone})
     result.receipt = short.receipt

@@ -27,6 +27,7 @@ class Layout:
         outputs: encoder outputs of all sequences, CLS tokens and those that never reach the projector left out.
         sequence: the same of one sequence, where all have the same.
         valid, place, canvas, overview: as in `VisualTokens`.
+        weights: [N, K] float32, the share of each of the K in the token. None: they count alike.
     """
 
     lengths: list[int]
@@ -40,16 +41,22 @@ class Layout:
     place: Tensor | None = None
     canvas: Tensor | None = None
     overview: Tensor | None = None
+    weights: Tensor | None = None
 
     def pool(self, values: Tensor) -> Tensor:
         """[S] or [H, S] over all encoder outputs to [B, N] or [B, H, N]: the mean of what a token is made of."""
         gathered = values.float()[..., self.patches]  # [..., B, N, K]
-        pooled = gathered[..., 0] if gathered.shape[-1] == 1 else gathered.mean(-1)
+        if self.weights is not None:
+            pooled = (gathered * self.weights).sum(-1)
+        else:
+            pooled = gathered[..., 0] if gathered.shape[-1] == 1 else gathered.mean(-1)
         return pooled if pooled.ndim == 2 else pooled.transpose(0, 1)
 
     def pool_rows(self, values: Tensor) -> Tensor:
         """[S, C] to [B, N, C]."""
         gathered = values[self.patches]  # [B, N, K, C]
+        if self.weights is not None:
+            return (gathered.float() * self.weights[..., None]).sum(2)
         return gathered[:, :, 0] if gathered.shape[2] == 1 else gathered.float().mean(2)
 
     def spread(self, rows: Tensor) -> Tensor:

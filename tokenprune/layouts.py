@@ -57,8 +57,10 @@ class Tiles:
 class Native:
     """Every image has a size of its own; its patches come in blocks of ``merge`` squared, one block a token (Qwen-VL).
 
+    Of a video each frame is a row.
+
     Args:
-        grids: [I, 3] int64 (frames, height, width) in patches, from the call.
+        grids: [I, 3] int64 (frames, height, width) in patches, of each image or video, from the call.
         merge: patches a side that are merged into one token, from the config.
         order: the block at each place of the encoder's sequence, where it is not the order of the tokens.
         blocks: whether the patches of a block follow each other; else an image's patches are in reading order.
@@ -72,8 +74,9 @@ class Native:
     def __call__(self, seen: Seen) -> Layout:
         """The layout of one call."""
         merge, device = self.merge(seen.config), seen.device
-        sizes = [(t, h // merge, w // merge) for t, h, w in self.grids(seen).tolist()]
-        counts = [t * h * w for t, h, w in sizes]
+        grids: list[list[int]] = self.grids(seen).tolist()
+        sizes = [(h // merge, w // merge) for t, h, w in grids for _ in range(t)]
+        counts = [h * w for h, w in sizes]
         check_rows(seen, sum(counts))
         most = max(counts)
         at = torch.arange(most, device=device)
@@ -81,29 +84,29 @@ class Native:
         index = valid.flatten().nonzero()[:, 0]
         patches = torch.zeros(len(counts) * most, merge**2, dtype=torch.int64, device=device)
         patches[index] = self._patches(seen, sizes, merge)
-        width = torch.tensor([w for _, _, w in sizes], device=device)[:, None]
+        width = torch.tensor([w for _, w in sizes], device=device)[:, None]
         return Layout(
             lengths=counts,
             index=index,
             patches=patches.view(len(counts), most, -1),
             item=torch.arange(len(counts)),
-            group=torch.arange(len(counts)),
+            group=torch.tensor([image for image, (t, _, _) in enumerate(grids) for _ in range(t)]),
             outputs=patches[index].numel(),
             valid=None if bool(valid.all()) else valid,
             place=torch.stack([at // width, at % width], -1),
-            canvas=torch.tensor([(t * h, w) for t, h, w in sizes], device=device),
+            canvas=torch.tensor(sizes, device=device),
         )
 
-    def _patches(self, seen: Seen, sizes: list[tuple[int, int, int]], merge: int) -> Tensor:
+    def _patches(self, seen: Seen, sizes: list[tuple[int, int]], merge: int) -> Tensor:
         """[R, K] the encoder outputs of each token, all images laid end to end."""
-        total = sum(t * h * w for t, h, w in sizes)
+        total = sum(h * w for h, w in sizes)
         if self.blocks:
             blocks = torch.arange(total * merge**2, device=seen.device).view(total, -1)
             return blocks if self.order is None else blocks[self.order(seen).to(seen.device).argsort()]
         parts, start = [], 0
-        for t, h, w in sizes:
-            parts.append(start + raster((t * h, w), merge, seen.device))
-            start += t * h * w * merge**2
+        for h, w in sizes:
+            parts.append(start + raster((h, w), merge, seen.device))
+            start += h * w * merge**2
         return torch.cat(parts)
 
 

@@ -53,6 +53,7 @@ class Pool:
             group=tokens.group[first],
             sample=tokens.sample[first],
             overview=None,
+            marked=None,
         )
 
     def _cue(self, tokens: VisualTokens, name: str) -> Cue:

@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 from tokenprune.chunk import Chunk, has_text_row, pad_id
-from tokenprune.encode import Encoded, encode
 from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
-from tokenprune.features import short_features
+from tokenprune.modality import Visuals, see
 from tokenprune.pipeline import Pipeline
 from tokenprune.prompt import Columns, Positions, shifts
 from tokenprune.receipt import Receipt, images_of, uncut_units
@@ -48,7 +47,7 @@ class Short:
 
 
 def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str, Any], chunk: Chunk) -> Short:
-    """Encode the images of ``call`` and drop the tokens that the pipeline does not choose.
+    """Encode the images and videos of ``call`` and drop the tokens that the pipeline does not choose.
 
     Args:
         family: the model's family.
@@ -58,31 +57,27 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         chunk: the columns they add.
 
     Raises:
-        UnsupportedMode: it brings encoded images too, or nothing is left of a prompt.
-        AttachError: images and placeholders do not fit.
+        UnsupportedMode: it brings encoded images too, or nothing is left of a prompt; or as in `see`.
+        AttachError: features and placeholders do not fit.
     """
     if call.get("mm_encoder_outputs"):
         raise UnsupportedMode("a call brings pixels or mm_encoder_outputs, not both; leave one of them out")
     clock: dict[str, float] = {}
-    placeholder = chunk.ids == getattr(model.config, family.placeholder)
-    room = placeholder.sum(-1).tolist()
     with _timed(clock, "encode"):
-        encoded = encode(family, model, call, pipeline, chunk.ids, placeholder)
+        visuals = see(family, model, call, pipeline, chunk.ids)
     with _timed(clock, "select"), torch.no_grad():
-        selection = pipeline.select(encoded.tokens)
+        selection = pipeline.select(visuals.tokens)
     with _timed(clock, "cut"):
-        rows = _rows(encoded, selection, pipeline)
-        stays = torch.ones_like(placeholder).masked_scatter_(placeholder, rows.to(placeholder.device))
+        stays, separators = _stays(visuals, selection, pipeline)
         columns = Columns.of(stays, chunk.mask.bool())
         _refuse_empty(columns, chunk)
         policy = pipeline.positions or family.positions
         text_row = has_text_row(model, chunk.positions)
         short, turn = _cut(policy, text_row, family.per_token, call, chunk, columns, stays)
         short["input_ids"] = columns.gather(chunk.ids, pad_id(model))
-        filled = columns.stays[placeholder].to(rows.device)  # not those of placeholders that the mask hides
-        output = short_features(encoded.output, family.feature_field, filled, room)
-        short["mm_encoder_outputs"] = {} if output is None else {"image": output}
-    receipt = _receipt(family, model, pipeline, encoded, selection, turn, rows, clock)
+        outputs = {part.name: part.short(columns.stays) for part in visuals.parts}  # without what the mask hides
+        short["mm_encoder_outputs"] = {name: output for name, output in outputs.items() if output is not None}
+    receipt = _receipt(family, model, pipeline, visuals, selection, turn, separators, clock)
     return Short(short, columns, turn, receipt)
 
 
@@ -112,10 +107,14 @@ def _timed(clock: dict[str, float], name: str) -> Iterator[None]:
     clock[name] = 1e3 * (time.perf_counter() - start)
 
 
-def _rows(encoded: Encoded, selection: Selection, pipeline: Pipeline) -> Tensor:
-    """[R] bool: which feature rows stay. Separators do, unless the pipeline drops them."""
-    token = encoded.index >= 0
-    return torch.where(token, selection.mask.flatten()[encoded.index.clamp(min=0)], pipeline.separators != "drop")
+def _stays(visuals: Visuals, selection: Selection, pipeline: Pipeline) -> tuple[Tensor, int]:
+    """[B, T] bool: which columns stay, and how many of them are separators."""
+    stays, separators = torch.ones_like(visuals.parts[0].placeholder), 0
+    for part in visuals.parts:
+        rows = part.rows(selection, pipeline.separators)
+        stays.masked_scatter_(part.placeholder, rows.to(stays.device))
+        separators += int((rows & (part.encoded.index < 0)).sum())
+    return stays, separators
 
 
 def _cut(
@@ -153,24 +152,26 @@ def _receipt(
     family: Family,
     model: Model,
     pipeline: Pipeline,
-    encoded: Encoded,
+    visuals: Visuals,
     selection: Selection,
     turn: Turn,
-    rows: Tensor,
+    separators: int,
     clock: Mapping[str, float],
 ) -> Receipt:
+    tokens, budget = visuals.tokens, pipeline.budget
+    unit = " per image" + " or video" * ("video" in visuals.kinds.values())
     return Receipt(
         pipeline=pipeline.name,
         model=type(model).__name__,
         slots=[row.nonzero()[:, 0] for row in turn.stays.cpu()],
         length=turn.stays.shape[1],
-        images=images_of(encoded.tokens, selection),
-        budget=f"{pipeline.budget}" + (" per image" if pipeline.budget.unit == "image" else ""),
-        asked=sum(most for _, most in pipeline.budget.units(encoded.tokens)),
-        uncut=uncut_units(encoded.tokens, selection, pipeline.budget),
-        source=tuple(encoded.names[name] for name in encoded.tokens.cues_read),
+        images=images_of(tokens, selection, visuals.kinds),
+        budget=f"{budget}" + (unit if budget.unit == "image" else ""),
+        asked=sum(most for _, most in budget.units(tokens)),
+        uncut=uncut_units(tokens, selection, budget),
+        source=visuals.sources,
         space=pipeline.stages[0].space,
         positions=pipeline.positions or family.positions,
-        separators=int((rows & (encoded.index < 0)).sum()),
+        separators=separators,
         milliseconds=dict(clock),
     )

@@ -29,6 +29,7 @@ class ImageReceipt:
         diverse: those of ``kept`` that were chosen to differ from the rest.
         rows: tokens kept of each crop or frame.
         grid: (h, w) of its tokens when they are one full rectangle.
+        kind: ``image`` or ``video``.
     """
 
     sample: int
@@ -39,6 +40,7 @@ class ImageReceipt:
     diverse: Tensor
     rows: tuple[int, ...]
     grid: tuple[int, int] | None
+    kind: str = "image"
 
 
 @dataclass(frozen=True)
@@ -104,25 +106,33 @@ class Receipt:
 
         one = self.images[index]
         if one.grid is None:
-            raise ValueError(f"image {index} has no grid of tokens to draw; its model resamples or crops them")
+            raise ValueError(
+                f"{one.kind} {index} has no grid of tokens to draw; it has several rows, or its model resamples it"
+            )
         masks = [_grid_mask(indices, one) for indices in (one.kept, one.important)]
         title = f"{self.pipeline}  {one.after}/{one.before}"
         return overlay(image, masks[0], important=masks[1], title=title, box=box or clip_box(image.size))
 
+    def _what(self) -> str:
+        """``3 images``, ``1 image, 2 videos``."""
+        kinds = [image.kind for image in self.images]
+        counts = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+        return ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in counts.items())
+
     def __str__(self) -> str:
         share = 100 * self.after / self.before if self.before else 100.0
-        kept, images = sum(len(slots) for slots in self.slots), len(self.images)
+        kept = sum(len(slots) for slots in self.slots)
         extra = f", + {self.separators} separator{'s' * (self.separators != 1)}" if self.separators else ""
         lines = [
             f"{self.pipeline} on {self.model}: {self.after} of {self.before} tokens ({share:.1f} %){extra}; "
-            f"{images} image{'s' * (images != 1)}, {kept} slots of {len(self.slots)} x {self.length}",
+            f"{self._what()}, {kept} slots of {len(self.slots)} x {self.length}",
             f"asked {self.budget}, {self.asked} in all; scored by {', '.join(self.source) or 'nothing'}; "
             f"similarity in {self.space} space; positions: {self.positions}",
         ]
         for number, image in enumerate(self.images):
             rows = f", rows {' '.join(map(str, image.rows))}" if len(image.rows) > 1 else ""
             lines.append(
-                f"  image {number} (prompt {image.sample}): {image.after} of {image.before}, "
+                f"  {image.kind} {number} (prompt {image.sample}): {image.after} of {image.before}, "
                 f"{len(image.important)} important, {len(image.diverse)} diverse{rows}"
             )
         lines.append("host time: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in self.milliseconds.items()))
@@ -152,8 +162,14 @@ def uncut_units(tokens: VisualTokens, selection: Selection, budget: Budget) -> i
     return sum(most < after == before for before, after, most in totals)
 
 
-def images_of(tokens: VisualTokens, selection: Selection) -> list[ImageReceipt]:
-    """One entry for each group of rows, in order; reads the selection back from the device."""
+def images_of(tokens: VisualTokens, selection: Selection, kinds: Mapping[int, str]) -> list[ImageReceipt]:
+    """One entry for each group of rows, in order; reads the selection back from the device.
+
+    Args:
+        tokens: all rows.
+        selection: what was chosen of them.
+        kinds: ``image`` or ``video``, by group.
+    """
     important, diverse = selection.important.cpu(), selection.diverse.cpu()
     valid = torch.ones(tokens.shape, dtype=torch.bool) if tokens.valid is None else tokens.valid.cpu()
     grid = tokens.grid
@@ -172,6 +188,7 @@ def images_of(tokens: VisualTokens, selection: Selection) -> list[ImageReceipt]:
                 diverse=second.nonzero()[:, 0],
                 rows=tuple((important | diverse)[rows].sum(-1).tolist()),
                 grid=grid if int(rows.sum()) == 1 else None,
+                kind=kinds[group],
             )
         )
     return found

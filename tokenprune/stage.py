@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
 from tokenprune.budget import Budget
+from tokenprune.marked import filled
 from tokenprune.named import Named
 from tokenprune.pool import Pool
 from tokenprune.strategy import BudgetSplitter, Diversifier, Scorer, Strategy
@@ -47,13 +49,19 @@ class Stage(BaseModel):
         units = [rows for rows, _ in budget.units(tokens)]
         if self.splitter.pools and any(len(rows) > 1 for rows in units):
             pool = Pool.of(tokens, units)
-            return pool.spread(self._select(pool.tokens(tokens, units), budget))
-        return self._select(tokens, budget)
+            selection = pool.spread(self._select(pool.tokens(tokens, units), budget))
+        else:
+            selection = self._select(tokens, budget)
+        return filled(tokens, selection, units, self._scores)
+
+    def _scores(self, tokens: VisualTokens) -> Tensor:
+        """[B, N] float32; without a scorer all alike."""
+        if self.scorer is not None:
+            return self.scorer.score(tokens).float()
+        return tokens.features.new_zeros(tokens.shape).float()
 
     def _select(self, tokens: VisualTokens, budget: Budget) -> Selection:
-        scores = tokens.features.new_zeros(tokens.shape).float()
-        if self.scorer is not None:
-            scores = self.scorer.score(tokens).float()
+        scores = self._scores(tokens)
         split = self.splitter.split(tokens, scores, budget)
         if self.diversifier is None or not split.diverse.any():
             split = Split(split.total, split.diverse * 0)

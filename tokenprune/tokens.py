@@ -28,6 +28,7 @@ class VisualTokens:
         group: [B] int on the host, the image or video a row belongs to. Default: each row is its own.
         sample: [B] int on the host, the prompt a row belongs to. Default: ``group``.
         overview: [B] bool on the host, thumbnail rows.
+        marked: [B] bool on the host, frames between markers of their own, which should not be empty.
         extra: [E, C] vectors that are never selected (the CLS token).
     """
 
@@ -40,17 +41,16 @@ class VisualTokens:
     sample: Tensor = None  # type: ignore[assignment]
     overview: Tensor | None = None
     extra: Tensor | None = None
+    marked: Tensor | None = None
     _memo: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.features.ndim != 3:
-            raise ValueError(
-                f"features are [B, N, C]; got {tuple(self.features.shape)}. Add the row axis with x[None]."
-            )
+            raise ValueError(f"features are [B, N, C]; got {(*self.features.shape,)}. Add the row axis with x[None].")
         rows = torch.arange(len(self.features)) if self.group is None else self.group.cpu()
         object.__setattr__(self, "group", rows)
         object.__setattr__(self, "sample", rows if self.sample is None else self.sample.cpu())
-        for name in ("valid", "place", "canvas", "group", "sample", "overview"):
+        for name in ("valid", "place", "canvas", "group", "sample", "overview", "marked"):
             self._check(name, getattr(self, name))
 
     def _check(self, name: str, value: Tensor | None) -> None:
@@ -59,7 +59,7 @@ class VisualTokens:
             raise ValueError(
                 f"{name} is {tuple(value.shape)}; with features {tuple(self.features.shape)} it must be {want}"
             )
-        if value is not None and name in ("valid", "overview") and value.dtype != torch.bool:
+        if value is not None and name in ("valid", "overview", "marked") and value.dtype != torch.bool:
             raise ValueError(f"{name} is {value.dtype}; it must be torch.bool, as {name}.bool() gives")
 
     @classmethod
