@@ -86,8 +86,8 @@ def see(family: Family, model: Model, call: Mapping[str, Any], pipeline: Pipelin
     }
     if len({one.placeholder for one in brought.values()}) < len(brought):
         raise UnsupportedMode(
-            f"{type(model).__name__} has one placeholder for {' and '.join(brought)}s, so it takes only one of them in "
-            "a call; ask about them in calls of their own"
+            f"{type(model).__name__} has one placeholder for {' and '.join(f'{name}s' for name in brought)}, so it "
+            "takes only one of them in a call; ask about them in calls of their own"
         )
     parts = []
     for name, one in brought.items():

@@ -11,17 +11,30 @@ def test_family_is_proven(name):
     assert document.report(name).proven, str(document.report(name))
 
 
+@pytest.mark.parametrize("name", cases.VIDEOS)
+def test_family_is_proven_with_videos(name):
+    said = document.report(name, videos=True)
+    assert said.proven, str(said)
+
+
+def test_every_model_that_is_said_to_take_videos_is_proven_with_them():
+    found = [resolve("tokenprune.families", name, lambda it: isinstance(it, Family), "") for name in list_families()]
+    promised = {model_type for one in found if one.video is not None for model_type in one.model_types}
+    assert promised == {document.report(name, videos=True).model_type for name in cases.VIDEOS}
+
+
 def test_every_registered_model_is_proven():
     found = [resolve("tokenprune.families", name, lambda it: isinstance(it, Family), "") for name in list_families()]
     promised = {model_type for one in found for model_type in one.model_types}
     assert promised == {document.report(name).model_type for name in cases.CASES}
 
 
-def test_most_checks_apply():
+@pytest.mark.parametrize(("every", "videos", "least"), [(cases.CASES, False, 20), (cases.VIDEOS, True, 10)])
+def test_most_checks_apply(every, videos, least):
     """A check that applies to nobody proves nothing."""
     for check in CHECKS:
-        passed = [name for name in cases.CASES if document.report(name).verdicts[check].status == "passed"]
-        assert len(passed) >= 20, (check, passed)
+        passed = [name for name in every if document.report(name, videos).verdicts[check].status == "passed"]
+        assert len(passed) >= least, (check, passed)
 
 
 def test_page_is_current():

@@ -1,15 +1,22 @@
+from dataclasses import replace
+from importlib import import_module
+
 import pytest
 import torch
 from families import crops, native, tiles
 
 import tokenprune
 from tokenprune.errors import MissingCue, UnprunedInputWarning, UnsupportedMode
+from tokenprune.family import family_of
 
 GRID = (2, 4, 4)  # frames, and patches of each
 
 
 @pytest.fixture
-def qwen():
+def qwen(monkeypatch):
+    """A model whose family says nothing of videos."""
+    for name in ("tokenprune.attach", "tokenprune.inputs"):
+        monkeypatch.setattr(import_module(name), "family_of", lambda model: replace(family_of(model), video=None))
     return native.qwen2_vl()
 
 
@@ -55,7 +62,7 @@ def test_video_without_image_is_said_too(qwen, video):
 
 
 def test_video_is_refused_by_prune_inputs(qwen, video):
-    with pytest.raises(UnsupportedMode, match="video"):
+    with pytest.raises(UnsupportedMode, match="videos of Qwen2VL"):
         tokenprune.prune_inputs(qwen, video, "divprune", positions="renumber")
 
 

@@ -10,6 +10,7 @@ from families.tiny import (
     MARK,
     SIGLIP,
     TILE,
+    VIDEO,
     VISION,
     VOCABULARY,
     Case,
@@ -70,6 +71,18 @@ def llava_siglip():
         vision_feature_select_strategy="full",
     )
     return alive(LlavaForConditionalGeneration(config))
+
+
+def video_llava():
+    from transformers import VideoLlavaConfig, VideoLlavaForConditionalGeneration
+
+    config = VideoLlavaConfig(
+        vision_config=CLIP,
+        text_config=text(model_type="llama"),
+        image_token_index=IMAGE,
+        video_token_index=VIDEO,
+    )
+    return alive(VideoLlavaForConditionalGeneration(config))
 
 
 def vipllava():
@@ -319,6 +332,7 @@ def padded_tiles(model, which):
 CASES = {
     "llava": Case(llava, tiles(run(36), SINGLE)),
     "llava, SigLIP": Case(llava_siglip, tiles(run(36), SINGLE)),
+    "video_llava": Case(video_llava, tiles(run(36), SINGLE)),
     "vipllava": Case(vipllava, tiles(run(36), SINGLE)),
     "aya_vision": Case(aya_vision, tiles(marked(9))),
     "cohere2_vision": Case(cohere2_vision, tiles(marked(9))),

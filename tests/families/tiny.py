@@ -40,7 +40,7 @@ class Case:
     Args:
         build: makes the model.
         inputs: see `check_family`.
-        prompts, mask, locate, images: see `check_family`.
+        prompts, mask, locate, images, shares: see `check_family`.
     """
 
     build: Callable[[], Any]
@@ -49,6 +49,7 @@ class Case:
     mask: Any = None
     locate: Any = None
     images: int = 3
+    shares: Any = None
 
 
 def text(**changes):

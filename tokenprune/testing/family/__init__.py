@@ -59,6 +59,7 @@ def check_family(
     mask: Callable[[Any, Tensor, int], Any] | None = None,
     locate: Callable[[dict[str, Any]], Tensor] | None = None,
     images: int | None = None,
+    shares: Callable[[Any, dict[str, Any]], Tensor] | None = None,
     checks: Sequence[str] = tuple(CHECKS),
 ) -> Report:
     """Run every check on a small model with random weights; one verdict each.
@@ -66,17 +67,20 @@ def check_family(
     Args:
         build: makes the model: float32, ``eval()``, no end of text.
         inputs: of the model and prompt numbers, the call that a processor makes of these prompts, padded on the left;
-            a number gives the same text and images in any company: several crops, odd grids, two images.
-        prompts: the numbers to use; two at least, with different images.
+            a number gives the same text and images in any company: several crops, odd grids, two images. Where it
+            brings videos, every check is about them too, and cue, features and place are about them alone.
+        prompts: the numbers to use; two at least, with different images or videos.
         mask: ``attention_mask`` where it is not causal, given the model, [S] bool (visual) and the prompt's length.
         locate: of a call, [*pixels, 2]: (y, x) as a fraction of the canvas, NaN in padding. Default: each picture.
-        images: how many images the prompts have together; crops and tiles are no images.
+        images: how many images and videos the prompts have together; crops, tiles and frames are no images.
+        shares: of the model and a call, [R, S] how much of each feature row each place of the encoder's sequences is,
+            where tokens are interpolated; rows that are no tokens are zero. Default: derivatives say, all alike.
         checks: names of `CHECKS`.
 
     Raises:
         UnknownFamily: none is registered for the model.
     """
-    subject = Subject(build(), inputs, tuple(prompts), mask, locate, images)
+    subject = Subject(build(), inputs, tuple(prompts), mask, locate, images, shares)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         verdicts = {name: verdict(CHECKS[name], subject) for name in checks}

@@ -33,7 +33,8 @@ def cues_are_eager(subject: Subject) -> str:
         -1, cue.shape[0] * cue.shape[-1]
     )
     real = encoded.index >= 0
-    wanted = _mean(values.reshape(-1, values.shape[-1]).T, origin.seen[real]).T  # [H, R]
+    made = _shares(subject, call, origin.seen)[real]
+    wanted = _mean(values.reshape(-1, values.shape[-1]).T, made).T  # [H, R]
     worst = agree(flat[:, encoded.index[real]], wanted, f"{source} and eager attention", CLOSE)
     require(bool((origin.seen[real].sum(-1) > 0).all()), "every token is made of something")
     _cls_is_no_token(subject, origin)
@@ -46,10 +47,11 @@ def features_are_inputs(subject: Subject) -> str:
     encoded = _encoded(subject, call)
     flat, real = encoded.tokens.features.flatten(0, 1), encoded.index >= 0
     rows = encoded.rows[real].detach()
-    if subject.pipeline.stages[0].space == "encoder" and subject.family.projector:
+    if subject.pipeline.stages[0].space == "encoder" and subject.shown.projector:
         origin = subject.once("origin", lambda: origin_of(subject, call))
         assert origin.entering is not None
-        rows = _mean(entering(subject, call), origin.entering[real])
+        shares = _shares(subject, call, origin.entering)[real]
+        rows = _mean(entering(subject, call), shares)
     worst = agree(flat[encoded.index[real]], rows, "the tokens' vectors and what they are made of", CLOSE)
     return f"{int(real.sum())} tokens within {worst:.0e}"
 
@@ -87,14 +89,14 @@ def _located(subject: Subject, call: dict[str, Any]) -> Tensor:
 
 def _encoded(subject: Subject, call: dict[str, Any]) -> Encoded:
     ids = call["input_ids"]
-    placeholder = ids == getattr(subject.model.config, subject.family.placeholder)
+    placeholder = ids == getattr(subject.model.config, subject.shown.placeholder)
     with torch.no_grad():
-        return encode(subject.family, subject.model, call, subject.pipeline, ids, placeholder)
+        return encode(subject.shown, subject.model, call, subject.pipeline, ids, placeholder)
 
 
 def _cls_is_no_token(subject: Subject, origin: Origin) -> None:
     """Where the spec says the CLS token is, no pixel is."""
-    cls = tower_of(subject.family, subject.model)[1].cls
+    cls = tower_of(subject.shown, subject.model)[1].cls
     if cls is None:
         return
     ends = torch.cat([origin.starts[1:], torch.tensor([origin.seen.shape[1]])]) - 1
@@ -103,8 +105,17 @@ def _cls_is_no_token(subject: Subject, origin: Origin) -> None:
     require(not tokens[at].any(), f"the CLS token is {cls} in its sequence")
 
 
+def _shares(subject: Subject, call: dict[str, Any], found: Tensor) -> Tensor:
+    """[R, S] how much of each row each place is; alike, unless the case says how it is interpolated."""
+    if subject.shares is None:
+        return found
+    said = subject.shares(subject.model, call)
+    require(torch.equal(said > 0, found), "rows are made of what their shares say")
+    return said
+
+
 def _mean(values: Tensor, over: Tensor) -> Tensor:
-    """[S, C] averaged over what each row of [R, S] marks: [R, C]."""
+    """[S, C] averaged over what each row of [R, S] weighs: [R, C]."""
     share = over.double()
     return ((share / share.sum(-1, keepdim=True)) @ values.double()).float()
 
@@ -136,5 +147,5 @@ def _eager(subject: Subject, call: dict[str, Any], source: str) -> Tensor:
             one.config._attn_implementation = was
     if kind == "received_attention":
         return torch.cat([one.mean((1, 2)).flatten() for one in weights])
-    at = 0 if tower_of(subject.family, subject.model)[1].cls == "first" else -1
+    at = 0 if tower_of(subject.shown, subject.model)[1].cls == "first" else -1
     return torch.cat([one[:, :, at].transpose(0, 1).flatten(1) for one in weights], -1)

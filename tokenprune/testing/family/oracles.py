@@ -103,7 +103,7 @@ def _by_hand(
     with torch.no_grad():
         embeds = torch.cat([given["inputs_embeds"][sample, slots], model.get_input_embeddings()(new)])
     positions = _positions(call, given["position_ids"], sample, slots, len(new), policy)
-    visual = call["input_ids"][sample, slots] == getattr(model.config, subject.family.placeholder)
+    visual = subject.visual(call["input_ids"][sample, slots])
     visual = torch.cat([visual, torch.zeros(len(new), dtype=torch.bool)])
     more: dict[str, Any] = {}
     if given.get("deepstack_visual_embeds") is not None:

@@ -39,21 +39,21 @@ class Origin:
 
 def pixels_of(subject: Subject, call: dict[str, Any]) -> Tensor:
     """[*pixels] what the encoder is given."""
-    pixels: Tensor = call[subject.family.pixels[0]]
+    pixels: Tensor = call[subject.shown.pixels[0]]
     return pixels
 
 
 def features(subject: Subject, call: dict[str, Any]) -> Tensor:
     """[R, C] feature rows, from the model's own function."""
-    function = subject.model.base_model.get_image_features
+    function = getattr(subject.model.base_model, subject.shown.method)
     arguments = {name: call[name] for name in inspect.signature(function).parameters if name in call}
     output = function(**arguments, return_dict=True)
-    return torch.cat([piece.reshape(-1, piece.shape[-1]) for piece in output[subject.family.feature_field]])
+    return torch.cat([piece.reshape(-1, piece.shape[-1]) for piece in output[subject.shown.feature_field]])
 
 
 def attentions(subject: Subject) -> list[Any]:
     """The attention modules of the encoder, in order of depth."""
-    encoder, spec = tower_of(subject.family, subject.model)
+    encoder, spec = tower_of(subject.shown, subject.model)
     for path in spec.attention:
         stem, suffix = path.split(".{}")
         try:
@@ -83,8 +83,8 @@ def _noted(subject: Subject, *, identity: bool) -> Iterator[dict[str, Tensor]]:
                 return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
             stack.callback(module.register_forward_hook(pass_on, with_kwargs=True).remove)
-        if subject.family.projector:
-            projector = submodule(subject.model.base_model, subject.family.projector)
+        if subject.shown.projector:
+            projector = submodule(subject.model.base_model, subject.shown.projector)
 
             def note(_: Any, inputs: Any, given: Any) -> None:
                 enters("projector", inputs, given)
@@ -97,7 +97,7 @@ def origin_of(subject: Subject, call: dict[str, Any]) -> Origin:
     """Derivatives of every feature row, one after the other."""
     pixels = pixels_of(subject, call).clone().requires_grad_()
     with torch.enable_grad(), _noted(subject, identity=True) as noted:
-        rows = features(subject, {**call, subject.family.pixels[0]: pixels})
+        rows = features(subject, {**call, subject.shown.pixels[0]: pixels})
     targets = [pixels, noted["attention"], *([noted["projector"]] if "projector" in noted else [])]
     weights = torch.randn(rows.shape[-1], generator=torch.Generator().manual_seed(0))  # a plain sum may cancel
     reached: list[list[Tensor]] = [[] for _ in targets]

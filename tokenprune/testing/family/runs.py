@@ -124,7 +124,7 @@ def detaches(subject: Subject) -> str:
 def receipt_is_true(subject: Subject) -> str:
     """The receipt counts what the language model got: every text column, and the budget of each image, exactly."""
     call = subject.call()
-    visual = call["input_ids"] == getattr(subject.model.config, subject.family.placeholder)
+    visual = subject.visual(call["input_ids"])
     with subject.attached() as pruned, subject.listening() as heard:
         subject.generate(call)
     receipt = pruned.receipt
@@ -139,14 +139,18 @@ def receipt_is_true(subject: Subject) -> str:
     require(count == (subject.images or count), f"the receipt has {subject.images} images", count)
     for image in receipt.images:
         asked = pruned.pipeline.budget.resolve(image.before)
-        require(image.after == len(image.kept) == asked, f"an image of {image.before} keeps {asked}", image.after)
+        require(image.after == len(image.kept) == asked, f"one of {image.before} tokens keeps {asked}", image.after)
+        require(sum(image.rows) == asked, f"its rows keep {asked} together", image.rows)
+        full = image.kind != "video" or not subject.shown.marked or asked < len(image.rows) or min(image.rows) > 0
+        require(full, "no frame with markers of its own is empty", image.rows)
+    kinds = {one.kind for one in receipt.images}
+    require(kinds == set(subject.brought(call)), "the receipt has what the prompts bring", kinds)
     length = heard[0].given["inputs_embeds"].shape[1]
     require(
         length == max(map(len, receipt.slots)), "the language model gets as many columns as the receipt says", length
     )
-    return (
-        f"{receipt.after} of {receipt.before} tokens of {len(receipt.images)} images, {receipt.separators} separators"
-    )
+    what = " and ".join(f"{one}s" for one in sorted(kinds))
+    return f"{receipt.after} of {receipt.before} tokens of {count} {what}, {receipt.separators} separators"
 
 
 def _compared(own: float, left: torch.Tensor, right: torch.Tensor, what: str) -> str:

@@ -38,6 +38,7 @@ class Subject:
     mask: Callable[[Any, Tensor, int], Any] | None
     locate: Callable[[dict[str, Any]], Tensor] | None
     images: int | None = None
+    shares: Callable[[Any, dict[str, Any]], Tensor] | None = None
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
@@ -51,6 +52,22 @@ class Subject:
     def family(self) -> Family:
         """What is registered for the model."""
         return family_of(self.model)
+
+    @property
+    def shown(self) -> Family:
+        """The family as it is for what geometry is about: videos, if the prompts bring any."""
+        made = self.once("shown", lambda: list(self.brought(self.call()).values())[-1])
+        return made
+
+    def brought(self, call: dict[str, Any]) -> dict[str, Family]:
+        """The family as it is for images, for videos or for both."""
+        every = self.family.modalities.items()
+        return {name: one for name, one in every if any(call.get(pixel) is not None for pixel in one.pixels)}
+
+    def visual(self, ids: Tensor) -> Tensor:
+        """[...] bool, where a prompt has placeholders, of images or of videos."""
+        tokens = [getattr(self.model.config, one.placeholder) for one in self.family.modalities.values()]
+        return torch.isin(ids, torch.tensor(tokens))
 
     @property
     def pipeline(self) -> Pipeline:
