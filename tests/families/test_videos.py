@@ -96,8 +96,8 @@ class TestMarkedFrames:
     def test_none_is_empty_while_the_budget_holds_one_for_each(self, name):
         model, call = ask(name)
         found = set()
-        for budget in (2, 3, 4):
-            receipt = receipt_of(model, call, "fastervlm", budget=budget, splitter="global_pool")
+        for pipeline, budget in ((pipeline, budget) for pipeline in ("fastervlm", "divprune") for budget in (2, 3, 4)):
+            receipt = receipt_of(model, call, pipeline, budget=budget, splitter="global_pool")
             for one in (one for one in receipt.images if one.kind == "video"):
                 assert one.after == budget
                 assert min(one.rows) > 0 or budget < len(one.rows), one.rows
