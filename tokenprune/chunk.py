@@ -157,17 +157,22 @@ def has_text_row(model: Model, positions: Tensor) -> bool:
     return positions.shape[0] == len(rope.get("mrope_section") or (0, 0, 0)) + 1
 
 
+def _pixels(family: Family) -> tuple[str, ...]:
+    """The arguments that carry what this family takes; read in compiled graphs, so kept plain."""
+    return family.pixels + (family.video.pixels if family.video is not None else ())
+
+
 def has_pixels(family: Family, call: Mapping[str, Any]) -> bool:
     """Whether a call brings images, or videos that this family takes, to encode."""
-    return any(call.get(name) is not None for one in family.modalities.values() for name in one.pixels)
+    return any(call.get(name) is not None for name in _pixels(family))
 
 
 def has_strange_video(family: Family, call: Mapping[str, Any]) -> bool:
     """Whether a call brings a video that this family is not said to take."""
-    known = {name for one in family.modalities.values() for name in one.pixels}
-    return any(
-        value is not None and "video" in name and "pixel" in name for name, value in call.items() if name not in known
-    )
+    strange = [
+        value for name, value in call.items() if "video" in name and "pixel" in name and name not in _pixels(family)
+    ]
+    return any(value is not None for value in strange)
 
 
 def bound(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+import torch._dynamo as dynamo
 from families import native, tiles, videos
 from families.tiny import END, IMAGE, VIDEO
+from transformers import CompileConfig
 
 import tokenprune
 from tokenprune.errors import UnsupportedMode
@@ -208,3 +210,21 @@ def test_the_old_name_of_images_is_known_too():
     with tokenprune.attach(model, "divprune", budget=3) as pruned:
         model.generate(**old, max_new_tokens=1)
     assert pruned.receipt.after == 6
+
+
+@pytest.mark.parametrize("name", ["llava_onevision", "qwen2_vl"])
+def test_a_compiled_decode_step_is_whole(name):
+    """What asks whether a call brings a video is in the graph too."""
+    model, call = ask(name, (0,))
+    settings = CompileConfig(backend="eager", mode=None, fullgraph=True)
+    settings._compile_all_devices = True
+    with tokenprune.attach(model, "divprune", budget=5):
+        plain = model.generate(**call, max_new_tokens=3, cache_implementation="static")
+        dynamo.reset()
+        dynamo.utils.counters.clear()
+        found = model.generate(**call, max_new_tokens=3, cache_implementation="static", compile_config=settings)
+        counters = dynamo.utils.counters
+    assert torch.equal(found, plain)
+    assert counters["stats"]["unique_graphs"] > 0
+    assert not counters["graph_break"]
+    dynamo.reset()
