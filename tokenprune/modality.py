@@ -24,12 +24,15 @@ class Part:
 
     Args:
         name: ``image`` or ``video``.
+        fills: whose placeholders its rows fill, which is how transformers is told of them: ``generate`` counts these
+            when it repeats features for beams or cuts a prompt into chunks.
         family: the family as it is for that.
         placeholder: [B, T] bool, where its R feature rows go.
         encoded: what its encoder made; ``index`` counts the tokens of all modalities.
     """
 
     name: str
+    fills: str
     family: Family
     placeholder: Tensor
     encoded: Encoded
@@ -92,7 +95,8 @@ def see(family: Family, model: Model, call: Mapping[str, Any], pipeline: Pipelin
     parts = []
     for name, one in brought.items():
         placeholder = ids == getattr(model.config, one.placeholder)
-        parts.append(Part(name, one, placeholder, encode(one, model, call, pipeline, ids, placeholder)))
+        fills = next(other for other, it in family.modalities.items() if it.placeholder == one.placeholder)
+        parts.append(Part(name, fills, one, placeholder, encode(one, model, call, pipeline, ids, placeholder)))
     if len(parts) == 1:
         tokens = parts[0].encoded.tokens
         return Visuals(parts, tokens, dict.fromkeys(tokens.group.tolist(), parts[0].name))

@@ -75,7 +75,7 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         text_row = has_text_row(model, chunk.positions)
         short, turn = _cut(policy, text_row, family.per_token, call, chunk, columns, stays)
         short["input_ids"] = columns.gather(chunk.ids, pad_id(model))
-        outputs = {part.name: part.short(columns.stays) for part in visuals.parts}  # without what the mask hides
+        outputs = {part.fills: part.short(columns.stays) for part in visuals.parts}  # without what the mask hides
         short["mm_encoder_outputs"] = {name: output for name, output in outputs.items() if output is not None}
     receipt = _receipt(family, model, pipeline, visuals, selection, turn, separators, clock)
     return Short(short, columns, turn, receipt)

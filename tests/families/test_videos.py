@@ -116,7 +116,7 @@ class TestPruneInputs:
     def test_short_inputs_give_what_an_attached_model_gives(self, name):
         model, call = ask(name)
         short = tokenprune.prune_inputs(model, call, "divprune", budget="30%", positions="renumber")
-        kinds = {"video"} if name == "glm4v" else {"image", "video"}
+        kinds = {"image"} if name == "glm4v" else {"image", "video"}  # whose placeholders are filled
         assert set(short["mm_encoder_outputs"]) == kinds
         assert not {"pixel_values", "pixel_values_videos", "video_grid_thw", "image_sizes"} & set(short)
         wish = {"max_new_tokens": 3, "output_logits": True, "return_dict_in_generate": True}
@@ -132,13 +132,25 @@ class TestPruneInputs:
         )
 
 
-@pytest.mark.parametrize("name", ["qwen2_vl", "qwen3_vl", *videos.STACKED])
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen3_vl", "glm4v", *videos.STACKED])
 def test_prefill_in_chunks_gives_the_same(name):
     model, call = ask(name)
     wish = {"max_new_tokens": 3, "output_logits": True, "return_dict_in_generate": True}
     with tokenprune.attach(model, "divprune", budget="30%"):
         whole, parts = model.generate(**call, **wish), model.generate(**call, **wish, prefill_chunk_size=7)
     assert most(torch.stack(whole.logits), torch.stack(parts.logits)) < 2e-5
+
+
+def test_beams_of_a_model_that_counts_no_placeholders_of_videos():
+    """In transformers beams of videos of GLM-4V fail; attached they are those of each prompt alone."""
+    model, call = ask("glm4v")
+    wish = {"max_new_tokens": 4, "num_beams": 3}
+    with tokenprune.attach(model, "divprune", budget=4):
+        together = model.generate(**call, **wish)[:, call["input_ids"].shape[1] :]
+        for sample in (0, 1):
+            one = CASES["glm4v"].inputs(model, (sample,))
+            alone = model.generate(**one, **wish)[:, one["input_ids"].shape[1] :]
+            assert torch.equal(together[sample], alone[0])
 
 
 def test_a_video_in_the_second_turn_is_pruned_too():
