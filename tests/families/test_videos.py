@@ -1,5 +1,7 @@
 """What is kept of videos: their own budget, spread over frames; what stands between frames stays."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch._dynamo as dynamo
@@ -8,6 +10,7 @@ from families.tiny import END, IMAGE, VIDEO
 from transformers import CompileConfig
 
 import tokenprune
+from tokenprune import modality
 from tokenprune.errors import UnsupportedMode
 from tokenprune.testing.family.subject import most
 
@@ -240,3 +243,22 @@ def test_a_compiled_decode_step_is_whole(name):
     assert counters["stats"]["unique_graphs"] > 0
     assert not counters["graph_break"]
     dynamo.reset()
+
+
+def test_tokens_that_cannot_be_compared_are_not_chosen_from_together(monkeypatch):
+    """The budget may be the prompt's, so images and videos need the same cues."""
+    real = modality.encode
+
+    def without_cues(family, *rest):
+        encoded = real(family, *rest)
+        if family.method != "get_video_features":
+            return encoded
+        return replace(encoded, tokens=replace(encoded.tokens, cues={}))
+
+    model, call = ask("video_llava")
+    monkeypatch.setattr(modality, "encode", without_cues)
+    with (
+        tokenprune.attach(model, "fastervlm", budget=3),
+        pytest.raises(UnsupportedMode, match="give different cues"),
+    ):
+        model(**call)
