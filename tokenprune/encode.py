@@ -17,7 +17,8 @@ from tokenprune.family import Family, Model, Tower, tower_of
 from tokenprune.layout import Layout, Seen
 from tokenprune.listen import Settings, cue_sources, listening
 from tokenprune.pipeline import Pipeline
-from tokenprune.tokens import VisualTokens
+from tokenprune.question import question_of
+from tokenprune.tokens import Cue, VisualTokens
 
 _TURNS: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()  # models that have been encoded with
 
@@ -42,7 +43,13 @@ class Encoded:
 
 
 def encode(
-    family: Family, model: Model, call: Mapping[str, Any], pipeline: Pipeline, ids: Tensor, placeholder: Tensor
+    family: Family,
+    model: Model,
+    call: Mapping[str, Any],
+    pipeline: Pipeline,
+    ids: Tensor,
+    placeholder: Tensor,
+    mask: Tensor | None = None,
 ) -> Encoded:
     """Encode the images of one call and describe their tokens.
 
@@ -51,8 +58,9 @@ def encode(
         model: the model.
         call: the keyword arguments of the call.
         pipeline: what will choose; its cues are tapped while the encoder runs.
-        ids: [B, T] int64, the prompt.
-        placeholder: [B, T] bool, where it takes feature rows.
+        ids: [P, T] int64, the prompts.
+        placeholder: [P, T] bool, where they take feature rows.
+        mask: [P, T], zero where a prompt is padding. None: nowhere.
     """
     sources = cue_sources(family, model, pipeline, call)
     base = model.base_model
@@ -68,11 +76,13 @@ def encode(
     projected = pipeline.stages[0].space == "projected" or heard.encoder is None
     spec = tower_of(family, model)[1]
     space = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
-    cues = {name: layout.pool(_flat(layout, spec, values)) for name, values in heard.cues.items()}
-    return Encoded(output, rows, layout.index, _tokens(layout, space, cues, _sample_of(layout.lengths, room)), sources)
+    cues: dict[str, Cue] = {name: layout.pool(_flat(layout, spec, values)) for name, values in heard.cues.items()}
+    sample = torch.tensor(_sample_of(layout.lengths, room), dtype=torch.int64)[layout.item]
+    cues["question"] = lambda: question_of(model, ids, mask, placeholder)[sample]
+    return Encoded(output, rows, layout.index, _tokens(layout, space, cues, sample), sources)
 
 
-def _tokens(layout: Layout, space: Tensor, cues: Mapping[str, Tensor], samples: list[int]) -> VisualTokens:
+def _tokens(layout: Layout, space: Tensor, cues: Mapping[str, Cue], sample: Tensor) -> VisualTokens:
     return VisualTokens(
         space,
         cues=cues,
@@ -80,7 +90,7 @@ def _tokens(layout: Layout, space: Tensor, cues: Mapping[str, Tensor], samples: 
         place=layout.place,
         canvas=layout.canvas,
         group=layout.group,
-        sample=torch.tensor(samples, dtype=torch.int64)[layout.item],
+        sample=sample,
         overview=layout.overview,
     )
 

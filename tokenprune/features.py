@@ -11,8 +11,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from tokenprune.selection import Merge
 
-def short_features(given: Any, field: str, rows: Tensor, room: list[int]) -> Any:
+
+def short_features(given: Any, field: str, rows: Tensor, room: list[int], merge: Merge | None = None) -> Any:
     """The encoder's output without the dropped rows, in parts of which none holds rows of two prompts.
 
     So beams repeat what belongs together. A model that hands features on as a list gets one part for each prompt that
@@ -23,6 +25,7 @@ def short_features(given: Any, field: str, rows: Tensor, room: list[int]) -> Any
         field: its field that holds them.
         rows: [R] bool, which of them stay.
         room: placeholders of each prompt.
+        merge: what is folded into what, counted in feature rows; every stream is merged alike. None: nothing.
 
     Returns:
         An output of the same kind; None if no row stays.
@@ -35,6 +38,7 @@ def short_features(given: Any, field: str, rows: Tensor, room: list[int]) -> Any
 
     def cut(features: Any) -> Any:
         flat = torch.cat([piece.reshape(-1, piece.shape[-1]) for piece in features])
+        flat = flat if merge is None else merge.apply(flat)
         parts = [flat[start:stop][rows[start:stop]] for start, stop in spans]
         if isinstance(features, Tensor):
             return rearrange(torch.cat(parts), "(p n) c -> p n c", n=gcd(*map(len, parts)))

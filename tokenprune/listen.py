@@ -10,10 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
-from tokenprune.cues import cls_row, received, tap
+from tokenprune.attention import OF_ALL, OF_CLS, reduce_of
+from tokenprune.cues import tap
 from tokenprune.errors import AttachError, MissingCue
 from tokenprune.family import Family, Model, Tower, submodule, tower_of
 from tokenprune.pipeline import Pipeline
+from tokenprune.tokens import TEXT
 
 
 class Settings:
@@ -35,16 +37,19 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
         UnknownFamily: the family is not built with this encoder.
     """
     encoder, spec = tower_of(family, model)
-    given = {"received_attention"} | ({"cls_attention"} if spec.cls else set()) if spec.attention else set()
+    given = OF_ALL | (OF_CLS if spec.cls else frozenset()) if spec.attention else frozenset()
     sources = {}
     for wish in pipeline.reads:
-        found = next((name for name in wish.split("|") if name.split("@")[0] in given), None)
+        found = next((name for name in wish.split("|") if name.split("@")[0] in given | TEXT), None)
         if found is None:
             raise MissingCue(
                 f"{pipeline.name!r} reads {wish.replace('|', ' or ')}; {type(model).__name__} gives "
                 f"{', '.join(sorted(given)) or 'no cue'}"
                 + (" (add @LAYER for another layer than the default)" if given else "; 'divprune' needs none")
             )
+        if found in TEXT:
+            sources[found] = found
+            continue
         kind, _, at = found.partition("@")
         depth = len(submodule(encoder, layers_path(encoder, spec)[0]))
         sources[found] = (
@@ -121,9 +126,10 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
             hook = submodule(model.base_model, family.projector).register_forward_pre_hook(note)
             stack.callback(hook.remove)
         taps = []
-        for layer in dict.fromkeys(source.partition("@")[2] for source in sources.values()):
+        read = {name: source for name, source in sources.items() if source not in TEXT}
+        for layer in dict.fromkeys(source.partition("@")[2] for source in read.values()):
             stem, attention = layers_path(encoder, spec)
-            here = {name: source for name, source in sources.items() if source.endswith(f"@{layer}")}
+            here = {name: source for name, source in read.items() if source.endswith(f"@{layer}")}
             reads = _Reads(here, spec, heard)
             taps.append(stack.enter_context(tap(submodule(encoder, f"{stem}.{layer}.{attention}"), reads)))
         yield heard
@@ -135,8 +141,8 @@ class _Reads:
     """The cues that come from one layer."""
 
     def __init__(self, sources: Mapping[str, str], spec: Tower, heard: Heard) -> None:
-        row, mean = cls_row(0 if spec.cls == "first" else -1), received()
-        self.reduces = {name: row if source.startswith("cls_attention") else mean for name, source in sources.items()}
+        at = 0 if spec.cls == "first" else -1
+        self.reduces = {name: reduce_of(source.partition("@")[0], at) for name, source in sources.items()}
         self.heard = heard
 
     def __call__(self, query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:

@@ -14,8 +14,9 @@ from pydantic_core import CoreSchema
 from tokenprune.errors import BrokenPlugin, PipelineError
 from tokenprune.named import BudgetField, explain, name_of
 from tokenprune.registry import find
+from tokenprune.selection import Selection
 from tokenprune.stage import Stage
-from tokenprune.tokens import Selection, VisualTokens
+from tokenprune.tokens import VisualTokens
 
 Positions = Literal["keep", "renumber"]
 

@@ -24,7 +24,7 @@ from tokenprune.features import short_features
 from tokenprune.pipeline import Pipeline
 from tokenprune.prompt import Columns, Positions, shifts
 from tokenprune.receipt import Receipt, images_of, uncut_units
-from tokenprune.tokens import Selection
+from tokenprune.selection import Merge, Selection
 from tokenprune.turn import Turn
 
 _IGNORED = -100  # what cross entropy skips
@@ -67,7 +67,7 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
     placeholder = chunk.ids == getattr(model.config, family.placeholder)
     room = placeholder.sum(-1).tolist()
     with _timed(clock, "encode"):
-        encoded = encode(family, model, call, pipeline, chunk.ids, placeholder)
+        encoded = encode(family, model, call, pipeline, chunk.ids, placeholder, chunk.mask)
     with _timed(clock, "select"), torch.no_grad():
         selection = pipeline.select(encoded.tokens)
     with _timed(clock, "cut"):
@@ -80,7 +80,8 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         short, turn = _cut(policy, text_row, family.per_token, call, chunk, columns, stays)
         short["input_ids"] = columns.gather(chunk.ids, pad_id(model))
         filled = columns.stays[placeholder].to(rows.device)  # not those of placeholders that the mask hides
-        output = short_features(encoded.output, family.feature_field, filled, room)
+        merge = _row_merge(encoded, selection)
+        output = short_features(encoded.output, family.feature_field, filled, room, merge)
         short["mm_encoder_outputs"] = {} if output is None else {"image": output}
     receipt = _receipt(family, model, pipeline, encoded, selection, turn, rows, clock)
     return Short(short, columns, turn, receipt)
@@ -116,6 +117,16 @@ def _rows(encoded: Encoded, selection: Selection, pipeline: Pipeline) -> Tensor:
     """[R] bool: which feature rows stay. Separators do, unless the pipeline drops them."""
     token = encoded.index >= 0
     return torch.where(token, selection.mask.flatten()[encoded.index.clamp(min=0)], pipeline.separators != "drop")
+
+
+def _row_merge(encoded: Encoded, selection: Selection) -> Merge | None:
+    """What is folded into what, counted in feature rows instead of tokens."""
+    if selection.merge is None:
+        return None
+    places = torch.full((selection.mask.numel(),), -1, device=encoded.index.device)
+    real = (encoded.index >= 0).nonzero()[:, 0]
+    places[encoded.index[real]] = real
+    return selection.merge.at(places)
 
 
 def _cut(

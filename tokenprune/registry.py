@@ -10,7 +10,9 @@ from importlib_metadata import EntryPoint, entry_points
 
 from tokenprune.errors import BrokenPlugin, ConflictingNames, TokenpruneError, UnknownName
 
-GROUPS = tuple(f"tokenprune.{kind}" for kind in ("scorers", "splitters", "diversifiers", "pipelines", "families"))
+GROUPS = tuple(
+    f"tokenprune.{kind}" for kind in ("scorers", "splitters", "diversifiers", "mergers", "pipelines", "families")
+)
 
 
 @cache
@@ -79,8 +81,8 @@ def resolve(group: str, name: str, fits: Callable[[object], bool], wanted: str) 
 
 
 def list_strategies() -> dict[str, list[str]]:
-    """Names of the scorers, splitters and diversifiers that are installed. Imports none of them."""
-    return {group.removeprefix("tokenprune."): list(catalog(group)) for group in GROUPS[:3]}
+    """Names of the scorers, splitters, diversifiers and mergers that are installed. Imports none of them."""
+    return {group.removeprefix("tokenprune."): list(catalog(group)) for group in GROUPS[:4]}
 
 
 def list_pipelines() -> list[str]:
@@ -98,13 +100,13 @@ def broken() -> dict[str, str]:
     from tokenprune.family import Family  # here, because these modules read the registry
     from tokenprune.named import strategy_class
     from tokenprune.pipeline import load
-    from tokenprune.strategy import BudgetSplitter, Diversifier, Scorer
+    from tokenprune.strategy import BudgetSplitter, Diversifier, Merger, Scorer
 
     def family(name: str) -> object:
         return resolve("tokenprune.families", name, lambda found: isinstance(found, Family), "a tokenprune.Family")
 
     probes: dict[str, Callable[[str], object]] = {"tokenprune.pipelines": load, "tokenprune.families": family}
-    probes |= {kind.group: partial(strategy_class, kind) for kind in (Scorer, BudgetSplitter, Diversifier)}
+    probes |= {kind.group: partial(strategy_class, kind) for kind in (Scorer, BudgetSplitter, Diversifier, Merger)}
     reasons = {}
     for group in GROUPS:
         for name in catalog(group):

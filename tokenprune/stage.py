@@ -1,4 +1,4 @@
-"""A stage: one choice, made by a scorer, a splitter and a diversifier."""
+"""A stage: one choice, made by a scorer, a splitter, a diversifier and a merger."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from pydantic import BaseModel, ConfigDict
 from tokenprune.budget import Budget
 from tokenprune.named import Named
 from tokenprune.pool import Pool
-from tokenprune.strategy import BudgetSplitter, Diversifier, Scorer, Strategy
-from tokenprune.tokens import Selection, Split, VisualTokens, top
+from tokenprune.selection import Selection
+from tokenprune.strategy import BudgetSplitter, Diversifier, Merger, Scorer, Strategy
+from tokenprune.tokens import VisualTokens, top
 
 Space = Literal["encoder", "projected"]
 
 
 class Stage(BaseModel):
-    """One choice: score, keep the important ones, fill up with diverse ones.
+    """One choice: score, keep the important ones, fill up with diverse ones, fold the rest into what stays.
 
     Args:
         scorer: importance of each token. None: all alike.
         splitter: how the budget is divided over rows and between important and diverse.
-        diversifier: who chooses the diverse ones. None: the whole budget is important.
+        diversifier: who chooses the diverse ones. None: they are chosen by score too.
+        merger: who folds the rest into what stays. None: it is dropped.
         space: where similarity is measured: the vision encoder's output, or the projector's.
     """
 
@@ -29,13 +31,15 @@ class Stage(BaseModel):
     scorer: Named[Scorer] | None = None
     splitter: Named[BudgetSplitter]
     diversifier: Named[Diversifier] | None = None
+    merger: Named[Merger] | None = None
     space: Space = "encoder"
     site: Literal["pre_llm"] = "pre_llm"
 
     @property
     def parts(self) -> tuple[Strategy, ...]:
-        """Scorer, splitter and diversifier, those that there are."""
-        return tuple(part for part in (self.scorer, self.splitter, self.diversifier) if part is not None)
+        """Scorer, splitter, diversifier and merger, those that there are."""
+        parts = (self.scorer, self.splitter, self.diversifier, self.merger)
+        return tuple(part for part in parts if part is not None)
 
     @property
     def reads(self) -> frozenset[str]:
@@ -55,9 +59,16 @@ class Stage(BaseModel):
         if self.scorer is not None:
             scores = self.scorer.score(tokens).float()
         split = self.splitter.split(tokens, scores, budget)
-        if self.diversifier is None or not split.diverse.any():
-            split = Split(split.total, split.diverse * 0)
+        merger = (
+            self.merger if (split.total < tokens.counts).any() else None
+        )  # where nothing is dropped, none is needed
+        split = split if merger is not None else split.without_merged()
+        split = split if self.diversifier is not None else split.without_diverse()
         important = top(scores, split.important, tokens.valid)  # [B, N]
-        if self.diversifier is None or not split.diverse.any():
-            return Selection(important, important & False)
-        return Selection(important, self.diversifier.choose(tokens, scores, important, split))
+        diverse = important & False
+        if self.diversifier is not None and split.diverse.any():
+            diverse = self.diversifier.choose(tokens, scores, important, split)
+        if merger is None:
+            return Selection(important, diverse)
+        merge = merger.merge(tokens, scores, Selection(important, diverse), split)
+        return Selection(important, diverse, merge.carriers, merge)

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from tokenprune.budget import Budget
-from tokenprune.tokens import Split, VisualTokens
+from tokenprune.selection import Merge, Selection, Split
+from tokenprune.tokens import VisualTokens
 
 
 class Strategy(BaseModel):
@@ -70,4 +71,25 @@ class Diversifier(Strategy):
 
         Returns:
             [B, N] bool: valid, disjoint from ``kept``, exactly ``split.diverse`` a row.
+        """
+
+
+class Merger(Strategy):
+    """Fold tokens that nobody chose into tokens that stay, or into carriers: dropped ones whose slot stays."""
+
+    group: ClassVar[str] = "tokenprune.mergers"
+
+    @abstractmethod
+    def merge(self, tokens: VisualTokens, scores: Tensor, selection: Selection, split: Split) -> Merge:
+        """Choose ``split.merged`` carriers of each row and say what is folded into what.
+
+        Args:
+            tokens: B rows of N tokens.
+            scores: [B, N] float32.
+            selection: the important and the diverse tokens.
+            split: how many of each row; the counts are on the host.
+
+        Returns:
+            Carriers that are valid, not selected yet and exactly ``split.merged`` a row; sources are valid, targets
+            are carriers or tokens that stay, weights are finite, and no edge leaves its row.
         """

@@ -6,8 +6,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from tokenprune.selection import Split
 from tokenprune.strategy import Diversifier
-from tokenprune.tokens import Split, VisualTokens
+from tokenprune.tokens import VisualTokens
 from tokenprune_strategies.similarity import gather, groups, mask
 from tokenprune_strategies.thinning import Thinning
 

@@ -29,7 +29,7 @@ def test_a_pipeline_is_summed_up_by_the_first_line_of_its_file(call):
 
 
 def test_wildcards_narrow_the_list(call):
-    assert [line.split()[0] for line in call("list", "vis*").stdout.splitlines() if line.strip()] == [
+    assert [line.split()[0] for line in call("list", "vispr*").stdout.splitlines() if line.strip()] == [
         "pipeline",
         "vispruner",
     ]

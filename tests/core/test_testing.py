@@ -148,7 +148,8 @@ def test_variants_are_the_defaults_and_each_setting_in_turn():
     found = {repr(variant) for variant in variants(ClsAttention)}
     assert repr(ClsAttention()) in found
     assert {repr(ClsAttention(heads="sum")), repr(ClsAttention(without_cls="error"))} <= found
-    assert {repr(Equal(important=x)) for x in (0, 0.5, 1)} == {repr(variant) for variant in variants(Equal)}
+    wanted = {repr(Equal(**{name: x})) for name in ("important", "merged") for x in (0.0, 0.5, 1.0)}
+    assert wanted == {repr(variant) for variant in variants(Equal)}
     assert [repr(variant) for variant in variants(MaxMin)] == ["MaxMin(as_released=False)"]
 
 
@@ -274,15 +275,15 @@ def test_cues_of_other_shapes_can_be_given():
     class Relevance(Scorer):
         @property
         def reads(self):
-            return frozenset({"question"})
+            return frozenset({"caption"})
 
         def score(self, tokens):
-            x, text = tokens.features.float(), tokens.cue("question").float()  # [B, N, C], [B, M, C]
+            x, text = tokens.features.float(), tokens.cue("caption").float()  # [B, N, C], [B, M, C]
             return (x @ text.mT).nan_to_num(0, 0, 0).amax(-1)
 
     with pytest.raises(AssertionError, match="it raises RuntimeError"):
         check_scorer(Relevance())
-    check_scorer(Relevance(), cues={"question": lambda x: torch.ones(len(x), 2, x.shape[2])})
+    check_scorer(Relevance(), cues={"caption": lambda x: torch.ones(len(x), 2, x.shape[2])})
 
 
 # --- splitters -------------------------------------------------------------------------------------------------------
@@ -379,7 +380,7 @@ RIGHT = {"name": "mine", "scorer": "random", "splitter": {"use": "equal", "impor
         ("diversifier", Chooses, "too few", "together, as the budget says"),
         ("diversifier", Chooses, "dtype", "diverse is torch.bool"),
         ("diversifier", Chooses, "not valid", "diverse holds valid tokens only"),
-        ("diversifier", Chooses, "kept", "important and diverse share no token"),
+        ("diversifier", Chooses, "kept", "important, diverse and merged share no token"),
         ("diversifier", Chooses, "coupled", "prompts change no selection of each other"),
         ("diversifier", Chooses, "reads invalid", "tokens that are not valid change no selection"),
     ],

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tokenprune.cues import cls_row, received
+from tokenprune.attention import cls_row, received
 
 B, H, GROUPS, Q, K, D = 2, 4, 2, 5, 7, 8
 SCALE = 0.3
