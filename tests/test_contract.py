@@ -6,8 +6,7 @@ import yaml
 import tokenprune
 from tokenprune import BudgetSplitter, Diversifier, Merger, Scorer, load, registry
 from tokenprune.named import strategy_class
-from tokenprune.pipeline import yaml_of
-from tokenprune.registry import catalog
+from tokenprune.registry import catalog, yaml_of
 from tokenprune.testing import check_diversifier, check_merger, check_pipeline, check_scorer, check_splitter, variants
 
 CHECKS = {Scorer: check_scorer, BudgetSplitter: check_splitter, Diversifier: check_diversifier, Merger: check_merger}

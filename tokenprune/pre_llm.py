@@ -75,7 +75,8 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         stays = torch.ones_like(placeholder).masked_scatter_(placeholder, rows.to(placeholder.device))
         columns = Columns.of(stays, chunk.mask.bool())
         _refuse_empty(columns, chunk)
-        policy = pipeline.positions or family.positions
+        several = chunk.positions.ndim == 3  # ids along several axes are places, which leave no gaps to close
+        policy: Positions = "keep" if several else pipeline.positions or family.positions
         text_row = has_text_row(model, chunk.positions)
         short, turn = _cut(policy, text_row, family.per_token, call, chunk, columns, stays)
         short["input_ids"] = columns.gather(chunk.ids, pad_id(model))
@@ -83,7 +84,7 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         merge = _row_merge(encoded, selection)
         output = short_features(encoded.output, family.feature_field, filled, room, merge)
         short["mm_encoder_outputs"] = {} if output is None else {"image": output}
-    receipt = _receipt(family, model, pipeline, encoded, selection, turn, rows, clock)
+    receipt = _receipt(policy, model, pipeline, encoded, selection, turn, rows, clock)
     return Short(short, columns, turn, receipt)
 
 
@@ -161,7 +162,7 @@ def _cut(
 
 
 def _receipt(
-    family: Family,
+    positions: Positions,
     model: Model,
     pipeline: Pipeline,
     encoded: Encoded,
@@ -181,7 +182,7 @@ def _receipt(
         uncut=uncut_units(encoded.tokens, selection, pipeline.budget),
         source=tuple(encoded.names[name] for name in encoded.tokens.cues_read),
         space=pipeline.stages[0].space,
-        positions=pipeline.positions or family.positions,
+        positions=positions,
         separators=int((rows & (encoded.index < 0)).sum()),
         milliseconds=dict(clock),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from functools import cache, partial
+from importlib.resources import files
 
 from importlib_metadata import EntryPoint, entry_points
 
@@ -78,6 +79,16 @@ def resolve(group: str, name: str, fits: Callable[[object], bool], wanted: str) 
     if not fits(found):
         raise BrokenPlugin(f"{name!r} from {_origin(point)} ({point.value}) is {found!r}; {group} needs {wanted}")
     return found
+
+
+def yaml_of(name: str) -> str:
+    """The YAML text of a registered pipeline, comments included."""
+    package = find("tokenprune.pipelines", name).value
+    try:
+        return files(package).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    except Exception as problem:  # a plug-in may raise anything at all
+        said = f"{type(problem).__name__}: {problem}"
+        raise BrokenPlugin(f"the pipeline {name!r} is registered to {package!r}, where {said}") from problem
 
 
 def list_strategies() -> dict[str, list[str]]:

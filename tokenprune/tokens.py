@@ -142,6 +142,15 @@ class VisualTokens:
         return tuple(key[1] for key in self._memo if isinstance(key, tuple))
 
 
+def ranking(scores: Tensor, among: Tensor | None = None) -> Tensor:
+    """[B, N] int64, tokens by falling score, those of ``among`` [B, N] first; ties to the lower index, NaN first."""
+    order = scores.argsort(dim=-1, descending=True, stable=True)
+    if among is None:
+        return order
+    # A second stable sort, because -inf is a legal score.
+    return order.gather(1, among.gather(1, order).byte().argsort(dim=-1, descending=True, stable=True))
+
+
 def top(scores: Tensor, counts: Tensor, among: Tensor | None = None) -> Tensor:
     """Mask of the largest scores of each row; ties go to the lower index, NaN counts as the largest.
 
@@ -153,9 +162,7 @@ def top(scores: Tensor, counts: Tensor, among: Tensor | None = None) -> Tensor:
     Returns:
         [B, N] bool with ``counts`` true entries a row.
     """
-    order = scores.argsort(dim=-1, descending=True, stable=True)  # [B, N]
-    if among is not None:  # a second stable sort, because -inf is a legal score
-        order = order.gather(1, among.gather(1, order).byte().argsort(dim=-1, descending=True, stable=True))
+    order = ranking(scores, among)
     mask = torch.zeros_like(order, dtype=torch.bool)
     most = int(counts.max()) if len(counts) else 0
     if bool((counts == most).all()):

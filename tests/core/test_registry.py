@@ -7,7 +7,7 @@ import tokenprune
 from tokenprune import Pipeline, Scorer, VisualTokens, load, registry
 from tokenprune.errors import BrokenPlugin, ConflictingNames, PipelineError, PluginError, UnknownName
 from tokenprune.named import strategy_class
-from tokenprune.pipeline import yaml_of
+from tokenprune.registry import yaml_of
 from tokenprune.testing import check_scorer
 
 MAPPING = {"name": "mine", "splitter": "equal", "budget": 4}
