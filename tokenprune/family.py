@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -61,16 +61,16 @@ class Family:
     placeholder: str = "image_token_id"
     pixels: tuple[str, ...] = ("pixel_values",)
     per_token: tuple[str, ...] = ("token_type_ids", "mm_token_type_ids")
-    feature_layer: Callable[[Config], int] = field(default=lambda config: _deepest(config))
+    feature_layer: Callable[[Config], int] = field(default=lambda config: deepest(config, config.vision_feature_layer))
     layout: Callable[[Seen], Layout] = field(default=Tiles(grid=lambda config: square(config)))
     feature_field: str = "pooler_output"
     positions: Literal["keep", "renumber"] = "renumber"
     first_position: int = 0
 
 
-def _deepest(config: Config) -> int:
+def deepest(config: Config, layer: int | Sequence[int]) -> int:
     """The last of the hidden states that are used; 0 is the embeddings, negative ones count from the end."""
-    layer, states = config.vision_feature_layer, config.vision_config.num_hidden_layers + 1
+    states = config.vision_config.num_hidden_layers + 1
     return layer if isinstance(layer, int) else int(max(layer, key=lambda one: one % states))
 
 

@@ -1,6 +1,8 @@
 import pytest
-from families import cases, document
+import torch
+from families import cases, document, native
 
+import tokenprune
 from tokenprune.family import Family
 from tokenprune.registry import list_families, resolve
 from tokenprune.testing.family import CHECKS
@@ -26,3 +28,12 @@ def test_most_checks_apply():
 
 def test_page_is_current():
     assert document.PAGE.read_text(encoding="utf-8") == document.page()
+
+
+@pytest.mark.parametrize("asked", ["keep", "renumber", None])
+def test_ids_that_are_places_are_kept_and_the_receipt_says_so(asked):
+    model = native.qwen2_vl()
+    changes = {} if asked is None else {"positions": asked}
+    with tokenprune.attach(model, "divprune", budget=2, **changes) as pruned, torch.no_grad():
+        model(**native.patches(model, [0]))
+    assert pruned.receipt.positions == "keep"
