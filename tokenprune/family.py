@@ -39,7 +39,7 @@ class Family:
     Args:
         model_types: ``config.model_type`` of the models.
         towers: the vision encoders it is built with, by ``vision_config.model_type``.
-        tower: path from the base model to the vision encoder.
+        tower: path from the base model to the vision encoder. None: patches are projected as they are.
         language_model: path from the base model to the language model.
         projector: path from the base model to the projector, whose input is the encoder space. None: the
             projected space serves.
@@ -55,7 +55,7 @@ class Family:
 
     model_types: tuple[str, ...]
     towers: Mapping[str, Tower]
-    tower: str = "vision_tower"
+    tower: str | None = "vision_tower"
     projector: str | None = "multi_modal_projector"
     language_model: str = "language_model"
     placeholder: str = "image_token_id"
@@ -118,6 +118,8 @@ def tower_of(family: Family, model: Model) -> tuple[Any, Tower]:
     Raises:
         UnknownFamily: the family is not built with this encoder.
     """
+    if family.tower is None:
+        return model.base_model, Tower(attention=())
     kind = model.config.vision_config.model_type
     if kind not in family.towers:
         raise UnknownFamily(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.errors import UnsupportedMode
-from tokenprune.layout import Layout, Seen, check_rows, places, raster, tile_groups
+from tokenprune.layout import Layout, Seen, check_rows, moved, places, raster, tile_groups
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,14 @@ class Native:
         merge: patches a side that are merged into one token, from the config.
         order: the block at each place of the encoder's sequence, where it is not the order of the tokens.
         blocks: whether the patches of a block follow each other; else an image's patches are in reading order.
+        reach: see `raster`.
     """
 
     grids: Callable[[Seen], Tensor]
     merge: Callable[[Any], int]
     order: Callable[[Seen], Tensor] | None = None
     blocks: bool = True
+    reach: int = 0
 
     def __call__(self, seen: Seen) -> Layout:
         """The layout of one call."""
@@ -79,8 +81,9 @@ class Native:
         at = torch.arange(most, device=device)
         valid = at < torch.tensor(counts, device=device)[:, None]  # [I, N]
         index = valid.flatten().nonzero()[:, 0]
-        patches = torch.zeros(len(counts) * most, merge**2, dtype=torch.int64, device=device)
-        patches[index] = self._patches(seen, sizes, merge)
+        made = self._patches(seen, sizes, merge)  # [R, K]
+        patches = made.new_zeros(len(counts) * most, made.shape[1])
+        patches[index] = made
         width = torch.tensor([w for _, _, w in sizes], device=device)[:, None]
         return Layout(
             lengths=counts,
@@ -88,7 +91,7 @@ class Native:
             patches=patches.view(len(counts), most, -1),
             item=torch.arange(len(counts)),
             group=torch.arange(len(counts)),
-            outputs=patches[index].numel(),
+            outputs=sum(counts) * merge**2,
             valid=None if bool(valid.all()) else valid,
             place=torch.stack([at // width, at % width], -1),
             canvas=torch.tensor([(t * h, w) for t, h, w in sizes], device=device),
@@ -102,7 +105,7 @@ class Native:
             return blocks if self.order is None else blocks[self.order(seen).to(seen.device).argsort()]
         parts, start = [], 0
         for t, h, w in sizes:
-            parts.append(start + raster((t * h, w), merge, seen.device))
+            parts.append(moved(raster((t * h, w), merge, seen.device, self.reach), start))
             start += t * h * w * merge**2
         return torch.cat(parts)
 

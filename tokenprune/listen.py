@@ -92,11 +92,11 @@ class Heard:
 
     Args:
         cues: what each call of a tapped module gave, by the name the cue is read under.
-        encoder: what entered the projector. None: the family names no projector.
+        encoder: what entered the projector, one call after the other. Empty: the family names no projector.
     """
 
     cues: dict[str, list[Tensor]] = field(default_factory=dict)
-    encoder: Tensor | None = None
+    encoder: list[Tensor] = field(default_factory=list)
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
 
     def note(_: Any, inputs: tuple[Tensor, ...]) -> None:
         if threading.get_ident() == thread:
-            heard.encoder = inputs[0]
+            heard.encoder.append(inputs[0])
 
     with ExitStack() as stack:
         if family.projector is not None:

@@ -36,7 +36,7 @@ class Subject:
     inputs: Callable[[Any, Sequence[int]], dict[str, Any]]
     prompts: tuple[int, ...]
     mask: Callable[[Any, Tensor, int], Any] | None
-    locate: Callable[[dict[str, Any]], Tensor] | None
+    locate: Callable[[dict[str, Any]], Tensor | list[Tensor]] | None
     images: int | None = None
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
