@@ -10,10 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from tokenprune.cues import cls_row, received, tap
+from tokenprune.cues import tap
 from tokenprune.errors import AttachError, MissingCue
 from tokenprune.family import Family, Model, Tower, submodule, tower_of
 from tokenprune.pipeline import Pipeline
+from tokenprune.reductions import cls_row, received
 
 
 class Settings:
@@ -112,13 +113,13 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
     encoder, spec = tower_of(family, model)
     heard = Heard()
 
-    def note(_: Any, inputs: tuple[Tensor, ...]) -> None:
+    def note(_: Any, inputs: tuple[Tensor, ...], given: dict[str, Any]) -> None:
         if threading.get_ident() == thread:
-            heard.encoder.append(inputs[0])
+            heard.encoder.append(inputs[0] if inputs else next(iter(given.values())))
 
     with ExitStack() as stack:
         if family.projector is not None:
-            hook = submodule(model.base_model, family.projector).register_forward_pre_hook(note)
+            hook = submodule(model.base_model, family.projector).register_forward_pre_hook(note, with_kwargs=True)
             stack.callback(hook.remove)
         taps = []
         for layer in dict.fromkeys(source.partition("@")[2] for source in sources.values()):

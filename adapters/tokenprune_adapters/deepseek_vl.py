@@ -1,4 +1,4 @@
-"""DeepSeek-VL and Janus: one row of tokens an image, no CLS token; the hybrid's high-resolution encoder gives no cue."""
+"""DeepSeek-VL, its hybrid and Janus: one row of tokens an image, no CLS token."""
 
 from tokenprune.family import Family
 from tokenprune_adapters.towers import SIGLIP

@@ -143,6 +143,13 @@ def _eager(subject: Subject, call: dict[str, Any], source: str) -> Tensor:
         for one, was in before.items():
             one.config._attn_implementation = was
     if kind == "received_attention":
-        return torch.cat([one.mean((1, 2)).flatten() for one in weights])
+        return torch.cat([_received(one).flatten() for one in weights])
     at = 0 if tower_of(subject.family, subject.model)[1].cls == "first" else -1
     return torch.cat([one[:, :, at].transpose(0, 1).flatten(1) for one in weights], -1)
+
+
+def _received(weights: Tensor) -> Tensor:
+    """[B, K]: the mean of [B, H, K, K] over heads and queries; what nobody looks at is padding, and does not count."""
+    per = weights.mean(1)  # [B, K, K]
+    there = per.any(1)  # [B, K]
+    return torch.stack([one[here].mean(0) for one, here in zip(per, there, strict=True)])
