@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -55,6 +55,16 @@ class Layout:
             return gathered[..., 0, :]
         real = (self.patches >= 0)[..., None]
         return (gathered.float() * real).sum(-2) / real.sum(-2)
+
+    def starting(self, sizes: Tensor, starts: Tensor) -> Layout:
+        """The same, where the outputs of a row begin elsewhere in the encoder's sequences.
+
+        Args:
+            sizes: [B] int64, encoder outputs of each row, which followed each other.
+            starts: [B] int64, where they begin instead.
+        """
+        by = (starts - (sizes.cumsum(0) - sizes)).to(self.patches.device)[:, None, None]
+        return replace(self, patches=moved(self.patches, by))
 
     def spread(self, rows: Tensor) -> Tensor:
         """[R, C] feature rows to [B, N, C]; zero where a token has no row."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from tokenprune.family import Family, Tower
-from tokenprune.layout import Layout, Seen, moved
+from tokenprune.layout import Layout, Seen
 from tokenprune.layouts import Native
 
 _MERGE = 4
@@ -36,9 +36,8 @@ def _layout(seen: Seen) -> Layout:
     run = torch.cat([whole.nonzero()[:, 0], (~whole).nonzero()[:, 0]])
     starts = torch.empty_like(sizes)
     starts[run] = sizes[run].cumsum(0) - sizes[run]
-    by = (starts - (sizes.cumsum(0) - sizes)).to(seen.device)[:, None, None]
     owner = torch.arange(len(crops)).repeat_interleave(torch.tensor(crops) + 1)
-    return replace(laid, patches=moved(laid.patches, by), group=owner, overview=whole)
+    return replace(laid.starting(sizes, starts), group=owner, overview=whole)
 
 
 STEP3P7 = Family(

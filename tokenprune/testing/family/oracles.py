@@ -27,7 +27,8 @@ def equals_run_by_hand(subject: Subject) -> str:
         assert pruned.receipt is not None
         for sample, slots in enumerate(pruned.receipt.slots):
             new = ids[sample, -STEPS:-1]
-            hand = _by_hand(subject, call, full, sample, slots, new, policy)
+            more = _per_layer(full, heard[1:], sample, slots)
+            hand = _by_hand(subject, call, full, sample, slots, new, policy, more)
             found = torch.cat([heard[0].gave[sample, -len(slots) :], *(one.gave[sample] for one in heard[1:])])
             worst = max(worst, agree(found, hand, f"{policy}: the pruned model and the one run by hand"))
             worst = max(worst, _logits_agree(subject, hand[: len(slots)], logits[sample], slots))
@@ -95,8 +96,25 @@ def _stream(
     return [value[sample, columns]] if value.shape[:2] == (batch, length) else None
 
 
+def _per_layer(full: Heard, decoded: list[Heard], sample: int, slots: Tensor) -> dict[str, Tensor]:
+    """[1, S, ...] what a language model is handed besides embeddings: of the columns that stay, and of decoded ids."""
+    shape = full.given["inputs_embeds"].shape[:2]
+    return {
+        name: torch.cat([value[sample, slots], *(one.given[name][sample] for one in decoded)])[None]
+        for name, value in full.given.items()
+        if name != "inputs_embeds" and isinstance(value, Tensor) and value.ndim > 2 and value.shape[:2] == shape
+    }
+
+
 def _by_hand(
-    subject: Subject, call: dict[str, Any], full: Heard, sample: int, slots: Tensor, new: Tensor, policy: str
+    subject: Subject,
+    call: dict[str, Any],
+    full: Heard,
+    sample: int,
+    slots: Tensor,
+    new: Tensor,
+    policy: str,
+    more: dict[str, Any],
 ) -> Tensor:
     """[S, C] what the language model gives for the columns that stay and the ids decoded after them."""
     given, model = full.given, subject.model
@@ -105,10 +123,9 @@ def _by_hand(
     positions = _positions(call, given["position_ids"], sample, slots, len(new), policy)
     visual = call["input_ids"][sample, slots] == getattr(model.config, subject.family.placeholder)
     visual = torch.cat([visual, torch.zeros(len(new), dtype=torch.bool)])
-    more: dict[str, Any] = {}
     if given.get("deepstack_visual_embeds") is not None:
         layers = _stream("deepstack_visual_embeds", given["deepstack_visual_embeds"], given, sample, slots)
-        more = {"visual_pos_masks": visual[None], "deepstack_visual_embeds": layers}
+        more = {**more, "visual_pos_masks": visual[None], "deepstack_visual_embeds": layers}
     mask = torch.ones(1, len(embeds), dtype=torch.long)
     with torch.no_grad():
         output = subject.language_model(
