@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from tokenprune.errors import AttachError
 
@@ -65,6 +66,18 @@ class Layout:
         """
         by = (starts - (sizes.cumsum(0) - sizes)).to(self.patches.device)[:, None, None]
         return replace(self, patches=moved(self.patches, by))
+
+    def lined(self, widths: list[int]) -> Layout:
+        """The same, where a separator row ends every line.
+
+        Args:
+            widths: tokens of a line, for each item.
+        """
+        parts = [
+            pad(one.view(-1, width), (0, 1), value=-1).flatten()
+            for one, width in zip(self.index.split(self.lengths), widths, strict=True)
+        ]
+        return replace(self, lengths=[len(part) for part in parts], index=torch.cat(parts))
 
     def spread(self, rows: Tensor) -> Tensor:
         """[R, C] feature rows to [B, N, C]; zero where a token has no row."""

@@ -11,8 +11,8 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVi
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLVisionAttention
 
 from tokenprune.cues import tap
-from tokenprune.reductions import cls_row, received
 from tokenprune.errors import AttachError
+from tokenprune.reductions import cls_row, received
 
 FLASH = "someone/flash-attn"
 

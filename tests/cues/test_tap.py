@@ -8,8 +8,8 @@ from transformers import LlamaConfig, LlamaModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tokenprune.cues import tap
-from tokenprune.reductions import cls_row, received
 from tokenprune.errors import AttachError
+from tokenprune.reductions import cls_row, received
 
 
 @torch.no_grad()

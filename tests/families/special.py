@@ -1,9 +1,27 @@
 """Families with a way of their own from pixels to tokens."""
 
 import torch
-from families.tiles import SINGLE, blocks, run, tiles
 from families.native import GRIDS
-from families.tiny import BEGIN, BOS, END, IMAGE, MARK, SIGLIP, TILE, VIDEO, VISION, VOCABULARY, Case, alive, noise, padded, picture, rows, text
+from families.tiles import SINGLE, blocks, run, tiles
+from families.tiny import (
+    BEGIN,
+    BOS,
+    END,
+    IMAGE,
+    MARK,
+    SIGLIP,
+    TILE,
+    VIDEO,
+    VISION,
+    VOCABULARY,
+    Case,
+    alive,
+    noise,
+    padded,
+    picture,
+    rows,
+    text,
+)
 
 
 def step3p7():
@@ -122,7 +140,13 @@ def _gemma4(config_class, model_class, vision, blocks, **language):
 def gemma4(blocks=None):
     from transformers import Gemma4Config, Gemma4ForConditionalGeneration
 
-    vision = {**VISION, "num_key_value_heads": 4, "head_dim": 8, "pooling_kernel_size": 2, "position_embedding_size": 16}
+    vision = {
+        **VISION,
+        "num_key_value_heads": 4,
+        "head_dim": 8,
+        "pooling_kernel_size": 2,
+        "position_embedding_size": 16,
+    }
     layers = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": VOCABULARY}
     return _gemma4(Gemma4Config, Gemma4ForConditionalGeneration, vision, blocks, **layers)
 
@@ -206,6 +230,57 @@ def in_lines(prompts):
     return locate
 
 
+CODES = {
+    "embed_dim": 8,
+    "latent_channels": 8,
+    "double_latent": False,
+    "base_channels": 32,
+    "channel_multiplier": [1, 1, 1],
+    "num_res_blocks": 1,
+}
+
+
+def chameleon():
+    from transformers import ChameleonConfig, ChameleonForConditionalGeneration
+
+    names = ["".join(chr(ord("A") + int(digit)) for digit in str(code)) for code in range(16)]
+    config = ChameleonConfig(
+        vq_config={**CODES, "num_embeddings": 16, "resolution": 24},
+        vocabulary_map={"<image>": IMAGE, **{f"IMGIMG{name}Z": 41 - code for code, name in enumerate(names)}},
+        **text(),
+    )
+    return alive(ChameleonForConditionalGeneration(config))
+
+
+def emu3():
+    from transformers import Emu3Config, Emu3ForConditionalGeneration
+
+    codes = {f"<|visual token {code:06}|>": 41 - code for code in range(16)}
+    config = Emu3Config(
+        vq_config={**CODES, "codebook_size": 16, "hidden_size": 32},
+        text_config=text(attention_dropout=0.0),
+        vocabulary_map={"<image>": IMAGE, "<|extra_200|>": MARK, **codes},
+    )
+    return alive(Emu3ForConditionalGeneration(config))
+
+
+SIZES = [[(16, 24), (12, 16)], [(24, 8)]]  # pixels of each image of each prompt
+
+
+def with_line_ends(model, which):
+    """Inputs of Emu3: images [I, 3, H, W] padded to the largest; every line of tokens has an end."""
+
+    def marks(size):
+        return [BEGIN, *[IMAGE] * (size[0] // 4) * (size[1] // 4 + 1), END]
+
+    sizes = [(100 * number + 10 * at, size) for number in which for at, size in enumerate(SIZES[number])]
+    pixels = torch.zeros(len(sizes), 3, 24, 24)
+    for at, (seed, (height, width)) in enumerate(sizes):
+        pixels[at, :, :height, :width] = noise(3, height, width, seed=seed)
+    ids = padded(rows(which, SIZES, marks))
+    return {**ids, "pixel_values": pixels, "image_sizes": torch.tensor([size for _, size in sizes])}
+
+
 CASES = {
     "step3p7": Case(step3p7, step_views),
     "deepseek_vl_hybrid": Case(deepseek_vl_hybrid, two_sizes),
@@ -214,4 +289,6 @@ CASES = {
     "gemma4, blocks": Case(lambda: gemma4("vision"), placed(2), mask=blocks_of_near, locate=at_place),
     "gemma4_unified": Case(gemma4_unified, placed(1), mask=blocks, locate=at_place),
     "fuyu": Case(fuyu, lines, locate=in_lines((0, 1))),
+    "chameleon": Case(chameleon, tiles(run(36), SINGLE)),
+    "emu3": Case(emu3, with_line_ends),
 }

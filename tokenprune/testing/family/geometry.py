@@ -62,6 +62,8 @@ def places_are_pixels(subject: Subject) -> str:
     if encoded.tokens.place is None or encoded.tokens.canvas is None:
         raise NotApplicable("tokens have no places")
     real = encoded.index >= 0
+    if not origin.pixels.any():
+        raise NotApplicable("no derivative reaches the pixels: the encoder gives codes")
     where = _located(subject, call)  # [P, 2]
     within = torch.stack([where[one].nanmean(0) for one in origin.pixels[real]])  # [R, 2]
     token = encoded.index[real]
