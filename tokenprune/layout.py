@@ -73,10 +73,8 @@ class Layout:
         Args:
             widths: tokens of a line, for each item.
         """
-        parts = [
-            pad(one.view(-1, width), (0, 1), value=-1).flatten()
-            for one, width in zip(self.index.split(self.lengths), widths, strict=True)
-        ]
+        items = zip(torch.split(self.index, self.lengths), widths, strict=True)
+        parts = [pad(item.view(-1, width), (0, 1), value=-1).flatten() for item, width in items]
         return replace(self, lengths=[len(part) for part in parts], index=torch.cat(parts))
 
     def spread(self, rows: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import torch
 from families.native import GRIDS
-from families.tiles import SINGLE, blocks, run, tiles
+from families.tiles import SEVERAL, SINGLE, blocks, padded_tiles, run, tiles
 from families.tiny import (
     BEGIN,
     BOS,
@@ -281,6 +281,75 @@ def with_line_ends(model, which):
     return {**ids, "pixel_values": pixels, "image_sizes": torch.tensor([size for _, size in sizes])}
 
 
+def pp_chart2table():
+    from transformers import AutoModelForImageTextToText, PPChart2TableConfig
+
+    vision = {
+        **{name: VISION[name] for name in ("hidden_size", "num_attention_heads", "patch_size")},
+        "num_hidden_layers": 2,
+        "output_channels": 16,
+        "mlp_dim": 40,
+        "image_size": 64,
+        "window_size": 4,
+        "global_attn_indexes": [1],
+    }
+    config = PPChart2TableConfig(
+        vision_config=vision, text_config=text(model_type="qwen2"), image_token_index=IMAGE, image_seq_length=16
+    )
+    return alive(AutoModelForImageTextToText.from_config(config))
+
+
+LATENTS = 10
+
+
+def idefics2():
+    from transformers import Idefics2Config, Idefics2ForConditionalGeneration
+
+    resampler = {
+        "hidden_size": 48,
+        "resampler_n_latents": LATENTS,
+        "resampler_depth": 2,
+        "resampler_n_heads": 4,
+        "resampler_head_dim": 12,
+        "num_key_value_heads": 2,
+    }
+    config = Idefics2Config(
+        vision_config=VISION,
+        perceiver_config=resampler,
+        text_config=text(model_type="mistral", head_dim=12, sliding_window=None),
+        image_token_id=IMAGE,
+    )
+    return alive(Idefics2ForConditionalGeneration(config))
+
+
+def padded_images(model, which):
+    """Inputs of Idefics2: [B, I, 3, h, w], images of a prompt padded with empty ones; one is half as high."""
+    call = padded_tiles(model, which)
+    ids = padded(rows(which, SEVERAL, lambda count: [BEGIN, *[*[IMAGE] * LATENTS, MARK] * count]))
+    there = call["pixel_attention_mask"].clone()
+    for at, number in enumerate(which):
+        there[at, 0, 12:] *= number == 0
+    return {**call, **ids, "pixel_values": call["pixel_values"] * there[:, :, None], "pixel_attention_mask": there}
+
+
+def aria():
+    from transformers import AriaConfig, AriaForConditionalGeneration
+
+    config = AriaConfig(
+        vision_config={"model_type": "idefics3_vision", **VISION},
+        text_config=text(moe_num_experts=4, moe_topk=2, moe_num_shared_experts=1),
+        image_token_index=IMAGE,
+        projector_patch_to_query_dict={36: LATENTS},
+    )
+    return alive(AriaForConditionalGeneration(config))
+
+
+def masked_tiles(model, which):
+    """Inputs of Aria: tiles with a mask of what is no padding."""
+    call = tiles(run(LATENTS))(model, which)
+    return {**call, "pixel_mask": torch.ones(len(call["pixel_values"]), 24, 24, dtype=torch.bool)}
+
+
 CASES = {
     "step3p7": Case(step3p7, step_views),
     "deepseek_vl_hybrid": Case(deepseek_vl_hybrid, two_sizes),
@@ -291,4 +360,7 @@ CASES = {
     "fuyu": Case(fuyu, lines, locate=in_lines((0, 1))),
     "chameleon": Case(chameleon, tiles(run(36), SINGLE)),
     "emu3": Case(emu3, with_line_ends),
+    "pp_chart2table": Case(pp_chart2table, tiles(run(16), SINGLE, size=(64, 64))),
+    "idefics2": Case(idefics2, padded_images, images=6),
+    "aria": Case(aria, masked_tiles),
 }
