@@ -1,4 +1,4 @@
-"""GOT-OCR2 and PP-Chart2Table: convolutions over windowed attention of its own, of which no cue is read; 4 x 4 patches a token."""
+"""GOT-OCR2 and PP-Chart2Table: windowed attention of its own, of which no cue is read; 4 x 4 patches a token."""
 
 from typing import Any
 

@@ -1,6 +1,7 @@
 """Families with a way of their own from pixels to tokens."""
 
 import torch
+from einops import rearrange
 from families.native import GRIDS
 from families.tiles import SEVERAL, SINGLE, blocks, padded_tiles, run, tiles
 from families.tiny import (
@@ -350,6 +351,73 @@ def masked_tiles(model, which):
     return {**call, "pixel_mask": torch.ones(len(call["pixel_values"]), 24, 24, dtype=torch.bool)}
 
 
+def molmo2():
+    from transformers import Molmo2Config, Molmo2ForConditionalGeneration
+
+    small = {"num_key_value_heads": 4, "head_dim": 8}
+    config = Molmo2Config(
+        vision_config={**VISION, **small, "image_size": [24, 24]},
+        adapter_config={
+            **small,
+            "hidden_size": 32,
+            "num_attention_heads": 4,
+            "intermediate_size": 40,
+            "text_hidden_size": 48,
+            "vision_feature_layer": [2, 1],
+        },
+        text_config=text(head_dim=12, additional_vocab_size=0),
+        image_patch_id=IMAGE,
+        image_start_token_id=BEGIN,
+        low_res_image_start_token_id=TILE,
+        image_end_token_id=END,
+    )
+    return alive(Molmo2ForConditionalGeneration(config))
+
+
+COLUMNS = [[11, 0], [9]]  # patches across the crops of each image of each prompt; there are 6 down; 0: no crops
+
+
+def pooling(model, which):
+    """Inputs of Molmo2: crops [C, 36, pixels], and which patches each token pools: a low view, then the crops."""
+    pixels, pooled, grids = [], [], []
+    for number in which:
+        for at, columns in enumerate(COLUMNS[number]):
+            y, x = torch.meshgrid(torch.arange(6), torch.arange(12), indexing="ij")
+            crops = torch.where(x < columns, (1 + x // 6) * 36 + 6 * y + x % 6, -1)[:, : 2 * -(-columns // 2)]
+            start = 36 * sum(map(len, pixels))
+            for view in (torch.arange(36).view(6, 6), crops):
+                tokens = rearrange(view, "(h a) (w b) -> (h w) (a b)", a=2, b=2)
+                pooled.append(torch.where(tokens < 0, -1, tokens + start))
+            pixels.append(noise(3 if columns else 1, 36, 48, seed=100 * number + 10 * at))
+            grids.append([3, 3, 3 * bool(columns), -(-columns // 2)])
+    ids = padded(rows(which, COLUMNS, _views), mm_token_type_ids=1)
+    call = {"image_token_pooling": torch.cat(pooled), "image_grids": torch.tensor(grids)}
+    return {**ids, **call, "pixel_values": torch.cat(pixels)}
+
+
+def _views(columns):
+    low, line = [TILE, *[IMAGE] * 9, END], [*[IMAGE] * -(-columns // 2), MARK]
+    return [*low, BEGIN, *line * 3, END] if columns else low
+
+
+def in_views(call):
+    """[C, 36, pixels, 2] where each patch lies: in its low view, or in the map of its crops."""
+    parts = []
+    y, x = torch.meshgrid(torch.arange(6) + 0.5, torch.arange(12) + 0.5, indexing="ij")
+    for columns in call["image_grids"][:, 3].tolist():
+        parts.append(torch.stack([y, x], -1)[None, :, :6] / 6)
+        if columns:
+            wide = torch.stack([y / 6, x / (2 * columns)], -1)
+            parts.append(rearrange(wide, "h (crop w) c -> crop h w c", crop=2))
+    return torch.cat(parts).flatten(1, 2)[:, :, None].expand(*call["pixel_values"].shape, 2)
+
+
+def one_block(model, visual, prompt):
+    """Molmo2: tokens of all images see each other."""
+    causal = torch.ones(len(visual), len(visual), dtype=torch.bool).tril()
+    return (causal | (visual[:, None] & visual[None]))[None, None]
+
+
 CASES = {
     "step3p7": Case(step3p7, step_views),
     "deepseek_vl_hybrid": Case(deepseek_vl_hybrid, two_sizes),
@@ -363,4 +431,5 @@ CASES = {
     "pp_chart2table": Case(pp_chart2table, tiles(run(16), SINGLE, size=(64, 64))),
     "idefics2": Case(idefics2, padded_images, images=6),
     "aria": Case(aria, masked_tiles),
+    "molmo2": Case(molmo2, pooling, mask=one_block, locate=in_views),
 }
