@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tokenprune.errors import AttachError
 from tokenprune.family import Family, Model, Tower, tower_of
+from tokenprune.features import pieces_of
 from tokenprune.layout import Layout, Seen
 from tokenprune.listen import Settings, cue_sources, listening
 from tokenprune.pipeline import Pipeline
@@ -60,7 +61,7 @@ def encode(
     arguments = {name: call[name] for name in inspect.signature(function).parameters if name in call}
     with _TURNS.setdefault(model, threading.RLock()), listening(family, model, sources) as heard:
         output = function(**arguments, return_dict=True)
-    pieces = [piece.reshape(-1, piece.shape[-1]) for piece in output[family.feature_field]]
+    pieces = pieces_of(output, family.feature_field)
     rows, room = torch.cat(pieces), placeholder.sum(-1).tolist()
     if len(rows) != sum(room):
         _sample_of([len(piece) for piece in pieces], room)  # does not fit, and says so

@@ -83,11 +83,11 @@ def _stream(
     """One prompt's part of a per-token argument at some columns, the last ``count`` by default; None: not per token."""
     batch, length = given["inputs_embeds"].shape[:2]
     columns = torch.arange(length - count, length) if slots is None else slots
-    if name == "deepstack_visual_embeds" and value is not None:
-        visual = given["visual_pos_masks"]
+    if name in ("deepstack_visual_embeds", "deepstack_features") and value is not None:
+        visual = (given["vision_mask"] if isinstance(value, dict) else given["visual_pos_masks"]).view(batch, length)
         rows = visual.flatten().cumsum(0).view(batch, length)[sample, columns] - 1
         here = visual[sample, columns]
-        return [layer[rows[here]] for layer in value]
+        return [layer[rows[here]] for layer in (value.values() if isinstance(value, dict) else value)]
     if not isinstance(value, Tensor) or name == "attention_mask":
         return None
     if name == "position_ids":
@@ -102,7 +102,7 @@ def _per_layer(full: Heard, decoded: list[Heard], sample: int, slots: Tensor) ->
     return {
         name: torch.cat([value[sample, slots], *(one.given[name][sample] for one in decoded)])[None]
         for name, value in full.given.items()
-        if name != "inputs_embeds" and isinstance(value, Tensor) and value.ndim > 2 and value.shape[:2] == shape
+        if name != "inputs_embeds" and isinstance(value, Tensor) and value.ndim > 3 and value.shape[:2] == shape
     }
 
 
@@ -126,6 +126,10 @@ def _by_hand(
     if given.get("deepstack_visual_embeds") is not None:
         layers = _stream("deepstack_visual_embeds", given["deepstack_visual_embeds"], given, sample, slots)
         more = {**more, "visual_pos_masks": visual[None], "deepstack_visual_embeds": layers}
+    if given.get("deepstack_features") is not None:
+        layers = _stream("deepstack_features", given["deepstack_features"], given, sample, slots)
+        streams = dict(zip(given["deepstack_features"], layers or [], strict=True))
+        more = {**more, "vision_mask": visual[None, :, None], "deepstack_features": streams}
     mask = torch.ones(1, len(embeds), dtype=torch.long)
     with torch.no_grad():
         output = subject.language_model(

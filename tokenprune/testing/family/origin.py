@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.family import submodule, tower_of
+from tokenprune.features import pieces_of
 from tokenprune.testing.family.report import NotApplicable
 from tokenprune.testing.family.subject import Subject
 
@@ -47,7 +48,7 @@ def features(subject: Subject, call: dict[str, Any]) -> Tensor:
     function = subject.model.base_model.get_image_features
     arguments = {name: call[name] for name in inspect.signature(function).parameters if name in call}
     output = function(**arguments, return_dict=True)
-    return torch.cat([piece.reshape(-1, piece.shape[-1]) for piece in output[subject.family.feature_field]])
+    return torch.cat(pieces_of(output, subject.family.feature_field))
 
 
 def attentions(subject: Subject) -> list[Any]:
