@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tokenprune.attention import Reduce
 from tokenprune.errors import AttachError
+from tokenprune.reductions import Reduce
 
 _OURS = "tokenprune"  # the one name registered with transformers
 _MARK = "_tokenprune_tap"  # where a module carries its tap

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tokenprune.errors import AttachError
 from tokenprune.family import Family, Model, Tower, tower_of
+from tokenprune.features import pieces_of
 from tokenprune.layout import Layout, Seen
 from tokenprune.listen import Settings, cue_sources, listening
 from tokenprune.pipeline import Pipeline
@@ -68,12 +69,12 @@ def encode(
     arguments = {name: call[name] for name in inspect.signature(function).parameters if name in call}
     with _TURNS.setdefault(model, threading.RLock()), listening(family, model, sources) as heard:
         output = function(**arguments, return_dict=True)
-    pieces = [piece.reshape(-1, piece.shape[-1]) for piece in output[family.feature_field]]
+    pieces = pieces_of(output, family.feature_field)
     rows, room = torch.cat(pieces), placeholder.sum(-1).tolist()
     if len(rows) != sum(room):
         _sample_of([len(piece) for piece in pieces], room)  # does not fit, and says so
     layout = family.layout(Seen(Settings(model.config, call), base, call, pieces, ids, placeholder))
-    projected = pipeline.stages[0].space == "projected" or heard.encoder is None
+    projected = pipeline.stages[0].space == "projected" or not heard.encoder
     spec = tower_of(family, model)[1]
     space = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
     cues: dict[str, Cue] = {name: layout.pool(_flat(layout, spec, values)) for name, values in heard.cues.items()}
@@ -107,13 +108,15 @@ def _flat(layout: Layout, spec: Tower, values: list[Tensor]) -> Tensor:
     return torch.cat(parts, -1)
 
 
-def _encoder_space(layout: Layout, spec: Tower, outputs: Tensor | None) -> Tensor:
+def _encoder_space(layout: Layout, spec: Tower, outputs: list[Tensor]) -> Tensor:
     """[B, N, C]: what enters the projector, one vector a token; patches that are merged later are averaged."""
-    assert outputs is not None
-    outputs = outputs.detach()
-    if outputs.ndim == 3 and layout.sequence is not None and outputs.shape[1] > layout.sequence:
-        outputs = outputs[:, : layout.sequence] if spec.cls == "last" else outputs[:, -layout.sequence :]
-    flat = outputs.reshape(-1, outputs.shape[-1])
+    parts = []
+    for output in outputs:  # [b, S, C] or [S, C]
+        output = output.detach()
+        if output.ndim == 3 and layout.sequence is not None and output.shape[1] > layout.sequence:
+            output = output[:, : layout.sequence] if spec.cls == "last" else output[:, -layout.sequence :]
+        parts.append(output.reshape(-1, output.shape[-1]))
+    flat = torch.cat(parts)
     if len(flat) == layout.outputs:
         return layout.pool_rows(flat)
     full = flat.new_zeros(len(layout.index), flat.shape[-1])

@@ -39,8 +39,8 @@ class Family:
     Args:
         model_types: ``config.model_type`` of the models.
         towers: the vision encoders it is built with, by ``vision_config.model_type``.
-        tower: path from the base model to the vision encoder.
-        language_model: path from the base model to the language model.
+        tower: path from the base model to the vision encoder. None: patches are projected as they are, or become codes.
+        language_model: path from the base model to the language model. Empty: it is the base model.
         projector: path from the base model to the projector, whose input is the encoder space. None: the
             projected space serves.
         placeholder: attribute of the config that holds the placeholder's token id.
@@ -55,7 +55,7 @@ class Family:
 
     model_types: tuple[str, ...]
     towers: Mapping[str, Tower]
-    tower: str = "vision_tower"
+    tower: str | None = "vision_tower"
     projector: str | None = "multi_modal_projector"
     language_model: str = "language_model"
     placeholder: str = "image_token_id"
@@ -81,8 +81,8 @@ def square(config: Config) -> tuple[int, int]:
 
 
 def submodule(root: Any, path: str) -> Any:
-    """The module at a dotted path; digits may be negative indices."""
-    for part in path.split("."):
+    """The module at a dotted path; digits may be negative indices, an empty path is the root."""
+    for part in filter(None, path.split(".")):
         root = root[int(part)] if part.lstrip("-").isdigit() else getattr(root, part)
     return root
 
@@ -118,6 +118,8 @@ def tower_of(family: Family, model: Model) -> tuple[Any, Tower]:
     Raises:
         UnknownFamily: the family is not built with this encoder.
     """
+    if family.tower is None:
+        return model.base_model, Tower(attention=())
     kind = model.config.vision_config.model_type
     if kind not in family.towers:
         raise UnknownFamily(

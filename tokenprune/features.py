@@ -14,6 +14,19 @@ from torch import Tensor
 from tokenprune.selection import Merge
 
 
+def pieces_of(output: Any, field: str) -> list[Tensor]:
+    """The feature rows of an encoder's output, [L, C] each, in the order in which they fill placeholders.
+
+    Args:
+        output: the encoder's output.
+        field: its field that holds them; where that is a list of streams (layer, rows), the first one counts.
+    """
+    found = output[field]
+    if isinstance(found[0], tuple):
+        found = found[0][1]
+    return [piece.reshape(-1, piece.shape[-1]) for piece in found]
+
+
 def short_features(given: Any, field: str, rows: Tensor, room: list[int], merge: Merge | None = None) -> Any:
     """The encoder's output without the dropped rows, in parts of which none holds rows of two prompts.
 
@@ -37,6 +50,8 @@ def short_features(given: Any, field: str, rows: Tensor, room: list[int], merge:
         return None
 
     def cut(features: Any) -> Any:
+        if isinstance(features, tuple) and isinstance(features[0], int):  # the layer that this stream goes to
+            return features[0], cut(features[1])
         flat = torch.cat([piece.reshape(-1, piece.shape[-1]) for piece in features])
         flat = flat if merge is None else merge.apply(flat)
         parts = [flat[start:stop][rows[start:stop]] for start, stop in spans]
@@ -48,7 +63,8 @@ def short_features(given: Any, field: str, rows: Tensor, room: list[int], merge:
     for unread in ("last_hidden_state", "hidden_states", "attentions", "pooler_output"):
         if getattr(output, unread, None) is not None:
             output[unread] = None  # nobody reads them again, and assisted decoding copies them
-    output[field] = cut(given[field])
+    if field != "deepstack_features":
+        output[field] = cut(given[field])
     if getattr(output, "deepstack_features", None) is not None:
         output["deepstack_features"] = [cut(layer) for layer in given.deepstack_features]
     return output

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.errors import UnsupportedMode
-from tokenprune.layout import Layout, Seen, check_rows, places, raster, tile_groups
+from tokenprune.layout import Layout, Seen, check_rows, moved, places, raster, tile_groups
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,14 @@ class Native:
         merge: patches a side that are merged into one token, from the config.
         order: the block at each place of the encoder's sequence, where it is not the order of the tokens.
         blocks: whether the patches of a block follow each other; else an image's patches are in reading order.
+        reach: see `raster`.
     """
 
     grids: Callable[[Seen], Tensor]
     merge: Callable[[Any], int]
     order: Callable[[Seen], Tensor] | None = None
     blocks: bool = True
+    reach: int = 0
 
     def __call__(self, seen: Seen) -> Layout:
         """The layout of one call."""
@@ -79,8 +81,8 @@ class Native:
         at = torch.arange(most, device=device)
         valid = at < torch.tensor(counts, device=device)[:, None]  # [I, N]
         index = valid.flatten().nonzero()[:, 0]
-        patches = torch.zeros(len(counts) * most, merge**2, dtype=torch.int64, device=device)
-        patches[index] = self._patches(seen, sizes, merge)
+        made = self._patches(seen, sizes, merge)  # [R, K]
+        patches = made.new_zeros(len(counts) * most, made.shape[1]).index_copy_(0, index, made)
         width = torch.tensor([w for _, _, w in sizes], device=device)[:, None]
         return Layout(
             lengths=counts,
@@ -88,7 +90,7 @@ class Native:
             patches=patches.view(len(counts), most, -1),
             item=torch.arange(len(counts)),
             group=torch.arange(len(counts)),
-            outputs=patches[index].numel(),
+            outputs=sum(counts) * merge**2,
             valid=None if bool(valid.all()) else valid,
             place=torch.stack([at // width, at % width], -1),
             canvas=torch.tensor([(t * h, w) for t, h, w in sizes], device=device),
@@ -102,7 +104,7 @@ class Native:
             return blocks if self.order is None else blocks[self.order(seen).to(seen.device).argsort()]
         parts, start = [], 0
         for t, h, w in sizes:
-            parts.append(start + raster((t * h, w), merge, seen.device))
+            parts.append(moved(raster((t * h, w), merge, seen.device, self.reach), start))
             start += t * h * w * merge**2
         return torch.cat(parts)
 
@@ -112,7 +114,12 @@ class Packed:
     """An image is an overview and crops, which the model's own code lays side by side, unpads and packs (AnyRes).
 
     A map of token numbers goes through that code; where it comes out says which tokens arrive, and where.
+
+    Args:
+        merge: patches a side that are merged into one token, from the config.
     """
+
+    merge: Callable[[Any], int] = lambda config: 1
 
     def __call__(self, seen: Seen) -> Layout:
         """The layout of one call.
@@ -120,17 +127,16 @@ class Packed:
         Raises:
             UnsupportedMode: the model's code interpolates between tokens, so that no row is a token.
         """
-        side = seen.config.vision_config.image_size // seen.config.vision_config.patch_size
-        count = side**2
-        crops = self._crops(seen)
+        merge, vision, crops = self.merge(seen.config), seen.config.vision_config, self._crops(seen)
+        side = vision.image_size // vision.patch_size // merge
+        count, patches = side**2, raster((side, side), merge, seen.device)
         numbers = torch.arange(sum(crops) * count, device=seen.device, dtype=torch.float64).view(-1, count, 1)
         rows = torch.cat(self._pack(seen, list(torch.split(numbers, crops))))[:, 0]  # [R]
         if bool((rows != rows.round()).any()):
             raise UnsupportedMode(
                 "this image is shrunk between its crops, so that its rows are mixtures of tokens; give a smaller image"
             )
-        index = rows.long()
-        check_rows(seen, len(index))
+        check_rows(seen, len(index := rows.long()))
         arrives = torch.zeros(sum(crops) * count + 1, dtype=torch.bool, device=seen.device)
         arrives[index] = True  # -1, the separators, goes to the spare last place
         lengths = [len(piece) for piece in seen.pieces]
@@ -139,11 +145,11 @@ class Packed:
         return Layout(
             lengths=lengths,
             index=index,
-            patches=torch.arange(sum(crops) * count, device=seen.device).view(-1, count, 1),
+            patches=patches + torch.arange(sum(crops), device=seen.device)[:, None, None] * patches.numel(),
             item=owner,
             group=owner,
-            outputs=sum(crops) * count,
-            sequence=count,
+            outputs=sum(crops) * patches.numel(),
+            sequence=patches.numel(),
             valid=arrives[:-1].view(-1, count),
             place=place.to(seen.device),
             canvas=canvas.to(seen.device),
@@ -155,25 +161,22 @@ class Packed:
         from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 
         pins, size = seen.config.image_grid_pinpoints, seen.config.vision_config.image_size
-        several = seen.call.get("batch_num_images")
-        alone = [True] * len(seen.call["image_sizes"])
-        if several is not None:
-            alone = [int(n) == 1 for n in several for _ in range(int(n))]
-        sizes = zip(seen.call["image_sizes"], alone, strict=True)
-        return [image_size_to_num_patches(one, pins, size) if cropped else 1 for one, cropped in sizes]
+        sizes, several = seen.call["image_sizes"], seen.call.get("batch_num_images")
+        alone = [int(n) == 1 for n in several for _ in range(int(n))] if several is not None else [True] * len(sizes)
+        both = zip(sizes, alone, strict=True)
+        return [image_size_to_num_patches(one, pins, size) if cropped else 1 for one, cropped in both]
 
     def _pack(self, seen: Seen, maps: list[Tensor]) -> list[Tensor]:
         """Maps [crops, N, 1] through the model's own packing; a newline is -1."""
-        function = seen.base.pack_image_features
-        names = inspect.signature(function).parameters
+        names = inspect.signature(function := seen.base.pack_image_features).parameters
         options = {
             name: getattr(seen.config, name)
             for name in ("vision_feature_select_strategy", "vision_aspect_ratio")
             if name in names
         }
         newline = torch.full((1,), -1.0, dtype=torch.float64, device=seen.device)
-        packed: list[Tensor] = function(maps, seen.call["image_sizes"], image_newline=newline, **options)[0]
-        return packed
+        packed = function(maps, seen.call["image_sizes"], image_newline=newline, **options)
+        return list(packed[0] if isinstance(packed, tuple) else packed)
 
     def _places(self, rows: tuple[Tensor, ...], crops: list[int], side: int) -> tuple[Tensor, Tensor]:
         """Place [B, N, 2] and canvas [B, 2] of every token: its line and column between the newlines."""

@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from tokenprune.attention import OF_ALL, OF_CLS, reduce_of
 from tokenprune.cues import tap
 from tokenprune.errors import AttachError, MissingCue
 from tokenprune.family import Family, Model, Tower, submodule, tower_of
 from tokenprune.pipeline import Pipeline
+from tokenprune.reductions import OF_ALL, OF_CLS, reduce_of
 from tokenprune.tokens import TEXT
 
 
@@ -97,11 +97,11 @@ class Heard:
 
     Args:
         cues: what each call of a tapped module gave, by the name the cue is read under.
-        encoder: what entered the projector. None: the family names no projector.
+        encoder: what entered the projector, one call after the other. Empty: the family names no projector.
     """
 
     cues: dict[str, list[Tensor]] = field(default_factory=dict)
-    encoder: Tensor | None = None
+    encoder: list[Tensor] = field(default_factory=list)
 
 
 @contextmanager
@@ -117,13 +117,13 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
     encoder, spec = tower_of(family, model)
     heard = Heard()
 
-    def note(_: Any, inputs: tuple[Tensor, ...]) -> None:
+    def note(_: Any, inputs: tuple[Tensor, ...], given: dict[str, Any]) -> None:
         if threading.get_ident() == thread:
-            heard.encoder = inputs[0]
+            heard.encoder.append(inputs[0] if inputs else next(iter(given.values())))
 
     with ExitStack() as stack:
         if family.projector is not None:
-            hook = submodule(model.base_model, family.projector).register_forward_pre_hook(note)
+            hook = submodule(model.base_model, family.projector).register_forward_pre_hook(note, with_kwargs=True)
             stack.callback(hook.remove)
         taps = []
         read = {name: source for name, source in sources.items() if source not in TEXT}

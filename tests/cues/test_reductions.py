@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tokenprune.attention import cls_row, received
+from tokenprune.reductions import cls_row, received
 
 B, H, GROUPS, Q, K, D = 2, 4, 2, 5, 7, 8
 SCALE = 0.3
@@ -67,3 +67,13 @@ def test_a_query_that_may_look_nowhere_gives_numbers():
     query, key = sample(B, H, Q, D), sample(B, H, K, D, seed=1)
     row = cls_row()(query, key, torch.zeros(B, 1, Q, K, dtype=torch.bool), SCALE)
     torch.testing.assert_close(row.sum(-1), torch.ones(B, H))
+
+
+def test_padding_asks_for_nothing():
+    query, key = sample(B, H, K, D), sample(B, H, K, D, seed=1)
+    there = torch.arange(K) < K - 2
+    alone = received()(query[:, :, there], key[:, :, there], None, SCALE)
+    for mask in (there[None, None, None], torch.zeros(1, 1, K, K).masked_fill(~there, torch.finfo(torch.float32).min)):
+        found = received(3)(query, key, mask, SCALE)
+        torch.testing.assert_close(found[:, there], alone, rtol=0, atol=1e-6)
+        assert not found[:, ~there].any()

@@ -82,6 +82,31 @@ def llava_onevision(pins=PINS):
     return alive(LlavaOnevisionForConditionalGeneration(config))
 
 
+def granite4_vision():
+    from transformers import Granite4VisionConfig, Granite4VisionForConditionalGeneration
+
+    vision = {**SIGLIP, "hidden_size": 64, "image_size": SIDE * PATCH, "patch_size": PATCH // 2}
+    config = Granite4VisionConfig(
+        vision_config=vision,
+        text_config=text(),
+        qformer_config={
+            "model_type": "blip_2_qformer",
+            "num_hidden_layers": 1,
+            "intermediate_size": 64,
+            "cross_attention_frequency": 1,
+            "use_qformer_text_input": False,
+        },
+        image_token_index=IMAGE,
+        image_grid_pinpoints=PINS,
+        vision_feature_select_strategy="full",
+        downsample_rate="1/2",
+        deepstack_layer_map=[[-2, 0]],
+        spatial_vision_layer=-1,
+        spatial_target_layers=[1],
+    )
+    return alive(Granite4VisionForConditionalGeneration(config))
+
+
 def packed(images, *, count_images=False):
     """Inputs of crops [I, most, 3, h, w], padded with empty ones."""
 
@@ -121,6 +146,7 @@ def laid_out(images, prompts):
 CASES = {
     "llava_next": Case(llava_next, packed(SEVERAL), locate=laid_out(SEVERAL, (0, 1))),
     "llava_next_video": Case(llava_next_video, packed(SEVERAL), locate=laid_out(SEVERAL, (0, 1))),
+    "granite4_vision": Case(granite4_vision, packed(SEVERAL), locate=laid_out(SEVERAL, (0, 1))),
     "llava_onevision": Case(
         llava_onevision, packed(ONE, count_images=True), (0, 1, 2), locate=laid_out(ONE, (0, 1, 2)), images=4
     ),

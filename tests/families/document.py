@@ -75,7 +75,7 @@ def row(name):
     _, tower = tower_of(family, model)
     cue = {None: "received", "first": "CLS row", "last": "CLS row (last)"}[tower.cls] if tower.attention else "none"
     said = report(name)
-    encoder = model.config.vision_config.model_type
+    encoder = model.config.vision_config.model_type if family.tower else "none"
     signs = [SIGN[said.verdicts[check].status] for check in CHECKS]
     facts = [
         said.model_type,

@@ -57,7 +57,7 @@ def check_family(
     *,
     prompts: Sequence[int] = (0, 1),
     mask: Callable[[Any, Tensor, int], Any] | None = None,
-    locate: Callable[[dict[str, Any]], Tensor] | None = None,
+    locate: Callable[[dict[str, Any]], Tensor | list[Tensor]] | None = None,
     images: int | None = None,
     checks: Sequence[str] = tuple(CHECKS),
 ) -> Report:
@@ -69,7 +69,8 @@ def check_family(
             a number gives the same text and images in any company: several crops, odd grids, two images.
         prompts: the numbers to use; two at least, with different images.
         mask: ``attention_mask`` where it is not causal, given the model, [S] bool (visual) and the prompt's length.
-        locate: of a call, [*pixels, 2]: (y, x) as a fraction of the canvas, NaN in padding. Default: each picture.
+        locate: of a call, [*pixels, 2]: (y, x) as a fraction of the canvas, NaN in padding; a list where several
+            arguments hold pixels. Default: each picture.
         images: how many images the prompts have together; crops and tiles are no images.
         checks: names of `CHECKS`.
 

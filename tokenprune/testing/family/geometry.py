@@ -21,10 +21,11 @@ CLOSE = 1e-6
 def cues_are_eager(subject: Subject) -> str:
     """A token's cue is the mean, over what it is made of, of the attention that eager weights show."""
     call = subject.call()
-    encoded, origin = _encoded(subject, call), subject.once("origin", lambda: origin_of(subject, call))
+    encoded = _encoded(subject, call)
     names = encoded.names
     if not names:
         raise NotApplicable("no attention of the encoder can be read")
+    origin = subject.once("origin", lambda: origin_of(subject, call))
     ((name, source),) = names.items()
     values = _eager(subject, call, source)  # [H, S] or [S]
     cue = encoded.tokens.cues[name]
@@ -61,7 +62,9 @@ def places_are_pixels(subject: Subject) -> str:
     if encoded.tokens.place is None or encoded.tokens.canvas is None:
         raise NotApplicable("tokens have no places")
     real = encoded.index >= 0
-    where = _located(subject, call)  # [*pixels, 2]
+    if not origin.pixels.any():
+        raise NotApplicable("no derivative reaches the pixels: the encoder gives codes")
+    where = _located(subject, call)  # [P, 2]
     within = torch.stack([where[one].nanmean(0) for one in origin.pixels[real]])  # [R, 2]
     token = encoded.index[real]
     canvas = encoded.tokens.canvas.repeat_interleave(encoded.tokens.shape[1], 0)[token]
@@ -76,10 +79,17 @@ def places_are_pixels(subject: Subject) -> str:
 
 
 def _located(subject: Subject, call: dict[str, Any]) -> Tensor:
-    """[*pixels, 2] the (y, x) of every pixel as a fraction of its canvas."""
+    """[P, 2] the (y, x) of every pixel as a fraction of its canvas, those of all arguments laid end to end."""
     if subject.locate is not None:
-        return subject.locate(call)
-    pixels = pixels_of(subject, call)
+        given = subject.locate(call)
+        parts = [given] if isinstance(given, Tensor) else list(given)
+    else:
+        parts = [_whole(pixels) for pixels in pixels_of(subject, call).values()]
+    return torch.cat([part.flatten(0, -2) for part in parts])
+
+
+def _whole(pixels: Tensor) -> Tensor:
+    """[..., h, w, 2] of [..., h, w] pixels, each picture a canvas."""
     height, width = pixels.shape[-2:]
     y, x = (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width
     return torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).expand(*pixels.shape, 2)
@@ -98,7 +108,7 @@ def _cls_is_no_token(subject: Subject, origin: Origin) -> None:
     if cls is None:
         return
     ends = torch.cat([origin.starts[1:], torch.tensor([origin.seen.shape[1]])]) - 1
-    tokens = (origin.seen & origin.pixels.flatten(1).any(1)[:, None]).any(0)
+    tokens = (origin.seen & origin.pixels.any(1)[:, None]).any(0)
     at = origin.starts if cls == "first" else ends
     require(not tokens[at].any(), f"the CLS token is {cls} in its sequence")
 
@@ -135,6 +145,13 @@ def _eager(subject: Subject, call: dict[str, Any], source: str) -> Tensor:
         for one, was in before.items():
             one.config._attn_implementation = was
     if kind == "received_attention":
-        return torch.cat([one.mean((1, 2)).flatten() for one in weights])
+        return torch.cat([_received(one).flatten() for one in weights])
     at = 0 if tower_of(subject.family, subject.model)[1].cls == "first" else -1
     return torch.cat([one[:, :, at].transpose(0, 1).flatten(1) for one in weights], -1)
+
+
+def _received(weights: Tensor) -> Tensor:
+    """[B, K]: the mean of [B, H, K, K] over heads and queries; what nobody looks at is padding, and does not count."""
+    per = weights.mean(1)  # [B, K, K]
+    there = per.any(1)  # [B, K]
+    return torch.stack([one[here].mean(0) for one, here in zip(per, there, strict=True)])

@@ -27,7 +27,8 @@ def equals_run_by_hand(subject: Subject) -> str:
         assert pruned.receipt is not None
         for sample, slots in enumerate(pruned.receipt.slots):
             new = ids[sample, -STEPS:-1]
-            hand = _by_hand(subject, call, full, sample, slots, new, policy)
+            more = _per_layer(full, heard[1:], sample, slots)
+            hand = _by_hand(subject, call, full, sample, slots, new, policy, more)
             found = torch.cat([heard[0].gave[sample, -len(slots) :], *(one.gave[sample] for one in heard[1:])])
             worst = max(worst, agree(found, hand, f"{policy}: the pruned model and the one run by hand"))
             worst = max(worst, _logits_agree(subject, hand[: len(slots)], logits[sample], slots))
@@ -82,11 +83,11 @@ def _stream(
     """One prompt's part of a per-token argument at some columns, the last ``count`` by default; None: not per token."""
     batch, length = given["inputs_embeds"].shape[:2]
     columns = torch.arange(length - count, length) if slots is None else slots
-    if name == "deepstack_visual_embeds" and value is not None:
-        visual = given["visual_pos_masks"]
+    if name in ("deepstack_visual_embeds", "deepstack_features") and value is not None:
+        visual = (given["vision_mask"] if isinstance(value, dict) else given["visual_pos_masks"]).view(batch, length)
         rows = visual.flatten().cumsum(0).view(batch, length)[sample, columns] - 1
         here = visual[sample, columns]
-        return [layer[rows[here]] for layer in value]
+        return [layer[rows[here]] for layer in (value.values() if isinstance(value, dict) else value)]
     if not isinstance(value, Tensor) or name == "attention_mask":
         return None
     if name == "position_ids":
@@ -95,8 +96,25 @@ def _stream(
     return [value[sample, columns]] if value.shape[:2] == (batch, length) else None
 
 
+def _per_layer(full: Heard, decoded: list[Heard], sample: int, slots: Tensor) -> dict[str, Tensor]:
+    """[1, S, ...] what a language model is handed besides embeddings: of the columns that stay, and of decoded ids."""
+    shape = full.given["inputs_embeds"].shape[:2]
+    return {
+        name: torch.cat([value[sample, slots], *(one.given[name][sample] for one in decoded)])[None]
+        for name, value in full.given.items()
+        if name != "inputs_embeds" and isinstance(value, Tensor) and value.ndim > 3 and value.shape[:2] == shape
+    }
+
+
 def _by_hand(
-    subject: Subject, call: dict[str, Any], full: Heard, sample: int, slots: Tensor, new: Tensor, policy: str
+    subject: Subject,
+    call: dict[str, Any],
+    full: Heard,
+    sample: int,
+    slots: Tensor,
+    new: Tensor,
+    policy: str,
+    more: dict[str, Any],
 ) -> Tensor:
     """[S, C] what the language model gives for the columns that stay and the ids decoded after them."""
     given, model = full.given, subject.model
@@ -105,10 +123,7 @@ def _by_hand(
     positions = _positions(call, given["position_ids"], sample, slots, len(new), policy)
     visual = call["input_ids"][sample, slots] == getattr(model.config, subject.family.placeholder)
     visual = torch.cat([visual, torch.zeros(len(new), dtype=torch.bool)])
-    more: dict[str, Any] = {}
-    if given.get("deepstack_visual_embeds") is not None:
-        layers = _stream("deepstack_visual_embeds", given["deepstack_visual_embeds"], given, sample, slots)
-        more = {"visual_pos_masks": visual[None], "deepstack_visual_embeds": layers}
+    more = {**more, **_deep_streams(given, visual, sample, slots)}
     mask = torch.ones(1, len(embeds), dtype=torch.long)
     with torch.no_grad():
         output = subject.language_model(
@@ -120,6 +135,18 @@ def _by_hand(
         )
     hidden: Tensor = output[0][0]
     return hidden
+
+
+def _deep_streams(given: dict[str, Any], visual: Tensor, sample: int, slots: Tensor) -> dict[str, Any]:
+    """What enters layers of the language model beside the embeddings, for the columns that stay."""
+    if given.get("deepstack_visual_embeds") is not None:
+        layers = _stream("deepstack_visual_embeds", given["deepstack_visual_embeds"], given, sample, slots)
+        return {"visual_pos_masks": visual[None], "deepstack_visual_embeds": layers}
+    if given.get("deepstack_features") is not None:
+        layers = _stream("deepstack_features", given["deepstack_features"], given, sample, slots)
+        streams = dict(zip(given["deepstack_features"], layers or [], strict=True))
+        return {"vision_mask": visual[None, :, None], "deepstack_features": streams}
+    return {}
 
 
 def _positions(call: dict[str, Any], positions: Tensor, sample: int, slots: Tensor, new: int, policy: str) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.family import submodule, tower_of
+from tokenprune.features import pieces_of
 from tokenprune.testing.family.report import NotApplicable
 from tokenprune.testing.family.subject import Subject
 
@@ -26,7 +27,7 @@ class Origin:
 
     Args:
         seen: [R, S] bool, places of the sequences that the attention sees, laid end to end.
-        pixels: [R, *pixels] bool.
+        pixels: [R, P] bool, all pixels laid end to end.
         entering: [R, E] bool, vectors that enter the projector. None: there is no projector.
         starts: where each sequence begins in S.
     """
@@ -37,10 +38,9 @@ class Origin:
     starts: Tensor
 
 
-def pixels_of(subject: Subject, call: dict[str, Any]) -> Tensor:
-    """[*pixels] what the encoder is given."""
-    pixels: Tensor = call[subject.family.pixels[0]]
-    return pixels
+def pixels_of(subject: Subject, call: dict[str, Any]) -> dict[str, Tensor]:
+    """What the encoder is given, by name of the argument."""
+    return {name: call[name] for name in subject.family.pixels if call.get(name) is not None}
 
 
 def features(subject: Subject, call: dict[str, Any]) -> Tensor:
@@ -48,12 +48,14 @@ def features(subject: Subject, call: dict[str, Any]) -> Tensor:
     function = subject.model.base_model.get_image_features
     arguments = {name: call[name] for name in inspect.signature(function).parameters if name in call}
     output = function(**arguments, return_dict=True)
-    return torch.cat([piece.reshape(-1, piece.shape[-1]) for piece in output[subject.family.feature_field]])
+    return torch.cat(pieces_of(output, subject.family.feature_field))
 
 
 def attentions(subject: Subject) -> list[Any]:
     """The attention modules of the encoder, in order of depth."""
     encoder, spec = tower_of(subject.family, subject.model)
+    if subject.family.tower is None:
+        return []
     for path in spec.attention:
         stem, suffix = path.split(".{}")
         try:
@@ -64,13 +66,13 @@ def attentions(subject: Subject) -> list[Any]:
 
 
 @contextmanager
-def _noted(subject: Subject, *, identity: bool) -> Iterator[dict[str, Tensor]]:
+def _noted(subject: Subject, *, identity: bool) -> Iterator[dict[str, list[Tensor]]]:
     """Note what enters the first attention and the projector; on wish with the identity in place of every attention."""
-    noted: dict[str, Tensor] = {}
+    noted: dict[str, list[Tensor]] = {"attention": [], "projector": []}
 
     def enters(name: str, inputs: tuple[Any, ...], given: dict[str, Any]) -> Tensor:
         hidden: Tensor = inputs[0] if inputs else next(iter(given.values()))
-        noted[name] = hidden
+        noted.setdefault(name, []).append(hidden)
         return hidden
 
     with ExitStack() as stack:
@@ -95,10 +97,10 @@ def _noted(subject: Subject, *, identity: bool) -> Iterator[dict[str, Tensor]]:
 
 def origin_of(subject: Subject, call: dict[str, Any]) -> Origin:
     """Derivatives of every feature row, one after the other."""
-    pixels = pixels_of(subject, call).clone().requires_grad_()
+    pixels = {name: value.clone().requires_grad_() for name, value in pixels_of(subject, call).items()}
     with torch.enable_grad(), _noted(subject, identity=True) as noted:
-        rows = features(subject, {**call, subject.family.pixels[0]: pixels})
-    targets = [pixels, noted["attention"], *([noted["projector"]] if "projector" in noted else [])]
+        rows = features(subject, {**call, **pixels})
+    targets = [*pixels.values(), *noted["attention"], *noted["projector"]]
     weights = torch.randn(rows.shape[-1], generator=torch.Generator().manual_seed(0))  # a plain sum may cancel
     reached: list[list[Tensor]] = [[] for _ in targets]
     for row in rows:
@@ -108,14 +110,24 @@ def origin_of(subject: Subject, call: dict[str, Any]) -> Origin:
             parts = torch.autograd.grad((row * weights).sum(), targets, retain_graph=True, allow_unused=True)
         for found, target, part in zip(reached, targets, parts, strict=True):
             found.append(torch.zeros_like(target, dtype=torch.bool) if part is None else part != 0)
-    seen = torch.stack(reached[1]).any(-1).flatten(1)
-    entering = torch.stack(reached[2]).any(-1).flatten(1) if len(targets) == 3 else None
-    length = noted["attention"].shape[-2]
-    return Origin(seen, torch.stack(reached[0]), entering, torch.arange(0, seen.shape[1], length))
+    every = [torch.stack(one) for one in reached]
+    seen, last = len(pixels), len(pixels) + len(noted["attention"])
+    lengths = [one.shape[-2] for one in noted["attention"] for _ in range(one.shape[:-2].numel())]
+    return Origin(
+        _laid(every[seen:last], channels=True),
+        _laid(every[:seen], channels=False),
+        _laid(every[last:], channels=True) if noted["projector"] else None,
+        torch.tensor([0, *lengths[:-1]]).cumsum(0),
+    )
+
+
+def _laid(parts: list[Tensor], *, channels: bool) -> Tensor:
+    """[R, S] from [R, ..., S, C], several laid end to end; any of the channels counts."""
+    return torch.cat([(part.any(-1) if channels else part).flatten(1) for part in parts] or [torch.zeros(0, 0)], 1)
 
 
 def entering(subject: Subject, call: dict[str, Any]) -> Tensor:
     """[E, C] what enters the projector, attention in its place."""
     with torch.no_grad(), _noted(subject, identity=False) as noted:
         features(subject, call)
-    return noted["projector"].flatten(0, -2)
+    return torch.cat([one.flatten(0, -2) for one in noted["projector"]])

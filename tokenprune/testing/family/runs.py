@@ -140,7 +140,7 @@ def receipt_is_true(subject: Subject) -> str:
     for image in receipt.images:
         asked = pruned.pipeline.budget.resolve(image.before)
         require(image.after == len(image.kept) == asked, f"an image of {image.before} keeps {asked}", image.after)
-    length = heard[0].given["inputs_embeds"].shape[1]
+    length = heard[0].gave.shape[1]
     require(
         length == max(map(len, receipt.slots)), "the language model gets as many columns as the receipt says", length
     )

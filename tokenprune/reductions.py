@@ -27,6 +27,8 @@ def cls_row(index: int = 0) -> Reduce:
 def received(chunk: int = 64) -> Reduce:
     """The attention that each key receives, averaged over heads and queries: [B, K] float32.
 
+    Padding asks for nothing: in self-attention, a query at a place that the mask hides from all does not count.
+
     Args:
         chunk: queries taken at a time, so that memory is O(chunk * K).
     """
@@ -34,11 +36,23 @@ def received(chunk: int = 64) -> Reduce:
     def mean(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
         heads, count = query.shape[1:3]
         total = query.new_zeros(len(query), key.shape[2], dtype=torch.float32)  # [B, K]
+        asks = _asks(query, key, mask)  # [B, 1, Q, 1]
         for start in range(0, count, chunk):
-            total += _weights(query, key, mask, scale, start, min(start + chunk, count)).sum((1, 2))
-        return total / (heads * count)
+            stop = min(start + chunk, count)
+            total += (_weights(query, key, mask, scale, start, stop) * asks[:, :, start:stop]).sum((1, 2))
+        return total / (heads * asks.sum((1, 2)))
 
     return mean
+
+
+def _asks(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
+    """[B, 1, Q, 1] float32, zero where a query of a self-attention stands at a place that the mask hides from all."""
+    batch, _, count, _ = query.shape
+    asks = query.new_ones(batch, 1, count, 1, dtype=torch.float32)
+    if mask is None or count != key.shape[2]:
+        return asks
+    seen = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+    return asks * seen.any(1).any(1)[:, None, :, None]
 
 
 def _weights(query: Tensor, key: Tensor, mask: Tensor | None, scale: float, start: int, stop: int) -> Tensor:
