@@ -103,6 +103,8 @@ def _encoder_space(layout: Layout, spec: Tower, outputs: Tensor | None) -> Tenso
     outputs = outputs.detach()
     if outputs.ndim == 3 and layout.sequence is not None and outputs.shape[1] > layout.sequence:
         outputs = outputs[:, : layout.sequence] if spec.cls == "last" else outputs[:, -layout.sequence :]
+    if outputs.shape[:-1] == (int((layout.index >= 0).sum()), layout.patches.shape[-1]):
+        outputs = outputs.mean(1)  # [R, K, C], the patches of each row side by side
     flat = outputs.reshape(-1, outputs.shape[-1])
     if len(flat) == layout.outputs:
         return layout.pool_rows(flat)
