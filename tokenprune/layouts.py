@@ -60,7 +60,8 @@ class Native:
     Args:
         grids: [I, 3] int64 (frames, height, width) in patches, from the call.
         merge: patches a side that are merged into one token, from the config.
-        order: the block at each place of the encoder's sequence, where it is not the order of the tokens.
+        order: the block at each place of the encoder's sequence, where it is not the order of the tokens; without
+            blocks the patch.
         blocks: whether the patches of a block follow each other; else an image's patches are in reading order.
     """
 
@@ -97,14 +98,16 @@ class Native:
     def _patches(self, seen: Seen, sizes: list[tuple[int, int, int]], merge: int) -> Tensor:
         """[R, K] the encoder outputs of each token, all images laid end to end."""
         total = sum(t * h * w for t, h, w in sizes)
+        at = None if self.order is None else self.order(seen).to(seen.device).argsort()
         if self.blocks:
             blocks = torch.arange(total * merge**2, device=seen.device).view(total, -1)
-            return blocks if self.order is None else blocks[self.order(seen).to(seen.device).argsort()]
+            return blocks if at is None else blocks[at]
         parts, start = [], 0
         for t, h, w in sizes:
             parts.append(start + raster((t * h, w), merge, seen.device))
             start += t * h * w * merge**2
-        return torch.cat(parts)
+        patches = torch.cat(parts)
+        return patches if at is None else at[patches]
 
 
 @dataclass(frozen=True)

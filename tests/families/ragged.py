@@ -2,8 +2,9 @@
 
 from importlib import import_module
 
+import torch
 from families.native import ENDS, in_lines, merged, patches
-from families.tiny import AXES, IMAGE, VIDEO, Case, alive, text
+from families.tiny import AXES, BEGIN, END, IMAGE, VIDEO, Case, alive, noise, padded, picture, rows, text
 
 EXPERTS = {
     "n_routed_experts": 4,
@@ -66,7 +67,101 @@ def thin(model, which):
     return {**call, "pixel_values": call["pixel_values"][:, :48]}
 
 
+def unmarked(model, which):
+    """Inputs of Qwen-VL without what marks visual tokens."""
+    call = patches(model, which)
+    del call["mm_token_type_ids"]
+    return call
+
+
+MUSE = {**LAYERS, "patch_size": 4, "pos_emb_height": 4, "pos_emb_width": 4, "max_position_embeddings": 16}
+UNCAPPED = {"final_logit_softcapping": 1e4}  # so that the head is linear, as the run by hand takes it to be
+ADAPTER = {"out_hidden_size": 128, "projector_hidden_size": 40, **TOKENS}
+
+
+def muse_glimmer():
+    language = text(head_dim=12, layer_types=["sliding_attention", "full_attention"], **UNCAPPED)
+    return made("muse_glimmer", "MuseGlimmer", MUSE, language, **ADAPTER)
+
+
+def muse_spark():
+    language = text(
+        head_dim=12,
+        layer_types=["sliding_attention", "full_attention"],
+        mlp_layer_types=["dense", "sparse"],
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=32,
+        moe_hidden_size=24,
+        **UNCAPPED,
+    )
+    audio = {"patch_sizes": (4, 4), "hidden_sizes": (16, 16), "depths": (1, 1), "num_hidden_layers": 2}
+    audio |= {"out_hidden_size": 48}
+    return made("muse_spark", "MuseSpark", MUSE, language, audio_config=audio, audio_token_id=56, **ADAPTER)
+
+
+def in_lines_flat(call):
+    """[P, pixels, 2] where each patch lies; they are in reading order."""
+    return in_lines({**call, "pixel_values": call["pixel_values"][..., None, None]})[:, :, 0, 0]
+
+
+def video_llama_3():
+    return made(
+        "video_llama_3",
+        "VideoLlama3",
+        {**LAYERS, "patch_size": 4},
+        text(model_type="qwen2"),
+        **TOKENS,
+        tie_word_embeddings=True,
+    )
+
+
+SINGLE = [[(3, 5), (2, 2)], [(4, 2)]]  # patches of each image of each prompt
+
+
+def single(model, which):
+    """Inputs of VideoLLaMA 3, a token each patch."""
+    pixels = picture(which, SINGLE, lambda grid, seed: noise(grid[0] * grid[1], 48, seed=seed))
+    ids = padded(rows(which, SINGLE, lambda grid: [BEGIN, *[IMAGE] * (grid[0] * grid[1]), END]))
+    grids = torch.tensor([(1, *grid) for number in which for grid in SINGLE[number]])
+    return {**ids, "pixel_values": pixels, "image_grid_thw": grids, "image_merge_sizes": torch.ones_like(grids[:, 0])}
+
+
+def averaged(model, which):
+    """Inputs of VideoLLaMA 3, 2 x 2 patches a token."""
+    call = thin(model, which)
+    del call["mm_token_type_ids"]
+    return {**call, "image_merge_sizes": torch.full_like(call["image_grid_thw"][:, 0], 2)}
+
+
+def ernie4_5_vl_moe():
+    vision = {"depth": 3, "num_heads": 4, "hidden_size": 32, "intermediate_size": 40, "patch_size": 4}
+    language = text(
+        rope_parameters=AXES,
+        mlp_layer_types=["dense", "sparse"],
+        moe_k=2,
+        moe_num_experts=4,
+        moe_num_shared_experts=1,
+        moe_intermediate_size=[32, 24],
+    )
+    ends = {"image_start_token_id": BEGIN, "image_end_token_id": END}
+    ends |= {"video_start_token_id": 55, "video_end_token_id": 56}
+    return made("ernie4_5_vl_moe", "Ernie4_5_VLMoe", vision, language, **TOKENS, **ends)
+
+
+def routed(model, which):
+    """Inputs of ERNIE 4.5 VL: what goes to the visual experts, the marks around images among them."""
+    call = thin(model, which)
+    visual = torch.isin(call["input_ids"], torch.tensor([BEGIN, IMAGE, END]))
+    return {**call, "moe_mm_token_type_ids": visual.long()}
+
+
 CASES = {
+    "video_llama_3": Case(video_llama_3, single, locate=in_lines_flat),
+    "video_llama_3, merged": Case(video_llama_3, averaged, locate=merged),
+    "ernie4_5_vl_moe": Case(ernie4_5_vl_moe, routed, locate=merged),
+    "muse_glimmer": Case(muse_glimmer, unmarked, locate=in_lines_flat),
+    "muse_spark": Case(muse_spark, unmarked, locate=in_lines_flat),
     "cosmos3_edge": Case(cosmos3_edge, thin, locate=merged),
     "kimi_k25": Case(kimi_k25, squares, locate=in_lines),
 }

@@ -109,6 +109,9 @@ def _by_hand(
     if given.get("deepstack_visual_embeds") is not None:
         layers = _stream("deepstack_visual_embeds", given["deepstack_visual_embeds"], given, sample, slots)
         more = {"visual_pos_masks": visual[None], "deepstack_visual_embeds": layers}
+    for name in subject.family.per_token:
+        if isinstance(kinds := given.get(name), Tensor):
+            more[name] = torch.cat([kinds[sample, slots], kinds.new_zeros(len(new))])[None]
     mask = torch.ones(1, len(embeds), dtype=torch.long)
     with torch.no_grad():
         output = subject.language_model(
