@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tokenprune.cues import cls_row, received, tap
@@ -92,11 +93,18 @@ class Heard:
 
     Args:
         cues: what each call of a tapped module gave, by the name the cue is read under.
-        encoder: what entered the projector. None: the family names no projector.
+        entering: what entered the projector, a call each; none where the family names no projector.
     """
 
     cues: dict[str, list[Tensor]] = field(default_factory=dict)
-    encoder: Tensor | None = None
+    entering: list[Tensor] = field(default_factory=list)
+
+    @property
+    def encoder(self) -> Tensor | None:
+        """What entered the projector, end to end where that ran for each image. None: there is no projector."""
+        if len(self.entering) < 2:
+            return self.entering[0] if self.entering else None
+        return torch.cat([one.reshape(-1, one.shape[-1]) for one in self.entering])  # [S, C]
 
 
 @contextmanager
@@ -114,7 +122,7 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
 
     def note(_: Any, inputs: tuple[Tensor, ...]) -> None:
         if threading.get_ident() == thread:
-            heard.encoder = inputs[0]
+            heard.entering.append(inputs[0])
 
     with ExitStack() as stack:
         if family.projector is not None:

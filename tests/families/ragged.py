@@ -3,8 +3,9 @@
 from importlib import import_module
 
 import torch
-from families.native import ENDS, in_lines, merged, patches
+from families.native import ENDS, GLM_ENDS, GRIDS, INTERLEAVED, LINEAR, VISIBLE, WHOLE, in_lines, merged, patches
 from families.tiny import AXES, BEGIN, END, IMAGE, VIDEO, Case, alive, noise, padded, picture, rows, text
+from transformers import AutoModelForImageTextToText, GlmgaConfig
 
 EXPERTS = {
     "n_routed_experts": 4,
@@ -156,7 +157,117 @@ def routed(model, which):
     return {**call, "moe_mm_token_type_ids": visual.long()}
 
 
+def hunyuan_vl():
+    vision = {**LAYERS, "patch_size": 4, "max_image_size": 24, "out_hidden_size": 48}
+    axes = {
+        "rope_type": "dynamic",
+        "rope_theta": 10000.0,
+        "alpha": 1000.0,
+        "factor": 1.0,
+        "mrope_section": [2, 2, 1, 1],
+    }
+    return made("hunyuan_vl", "HunYuanVL", vision, text(head_dim=12, rope_parameters=axes), image_token_id=IMAGE)
+
+
+def framed(model, which):
+    """Inputs of HunYuan-VL: begin, newlines and end are placeholders too."""
+    call = patches(model, which)
+    marks = lambda grid: [BEGIN, *[IMAGE] * (grid[0] // 2 * (grid[1] // 2 + 1) + 2), END]  # noqa: E731
+    ids = padded(rows(which, GRIDS, marks), mm_token_type_ids=1)
+    return {**ids, "pixel_values": call["pixel_values"][:, :48], "image_grid_thw": call["image_grid_thw"]}
+
+
+def dots3_note():
+    vision = {
+        **LAYERS,
+        "patch_size": 4,
+        "mlp_layer_types": ["dense", "dense", "sparse"],
+        "moe_intermediate_size": 24,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "adapter_in_dim": 32,
+        "adapter_out_dim": 48,
+    }
+    own = {"num_attention_heads": 4, "num_key_value_heads": 4, "q_lora_rank": 16, "kv_lora_rank": 16, "v_head_dim": 12}
+    own |= {"head_dim": 16, "qk_nope_head_dim": 8}
+    language = text(
+        head_dim=16,
+        layer_types=["sliding_attention", "indexed_attention"],
+        index_topk=12,
+        index_head_dim=16,
+        index_n_heads=8,
+        shared_experts_intermediate_size=32,
+        **{f"swa_{name}": value for name, value in own.items()},
+        **EXPERTS,
+        **LATENT,
+    )
+    audio = {"hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 1, "num_attention_heads": 4}
+    audio |= {"adapter_input_size": 32, "adapter_out_dim": 48, "downsample_hidden_size": 8}
+    return made("dots3_note", "Dots3Note", vision, language, audio_config=audio, audio_token_id=56, **TOKENS)
+
+
+def thin_unmarked(model, which):
+    """Inputs like Qwen-VL's with a depth of one frame, without what marks visual tokens."""
+    call = thin(model, which)
+    del call["mm_token_type_ids"]
+    return call
+
+
+def glm5_next():
+    vision = {**VISIBLE, "num_heads": 4, "patch_size": 4, "image_size": 24, "projection_intermediate_size": 40}
+    language = text(
+        layer_types=["linear_attention", "indexed_attention"],
+        mlp_layer_types=["dense", "sparse"],
+        index_topk=8,
+        index_kpool=4,
+        index_head_dim=16,
+        index_n_heads=8,
+        linear_head_dim=12,
+        linear_num_heads=4,
+        hc_mult=2,
+        **{name: EXPERTS[name] for name in EXPERTS if name != "first_k_dense_replace"},
+        **{**LATENT, "qk_rope_head_dim": 0},
+    )
+    return made("glm5_next", "Glm5Next", vision, language, **TOKENS, **GLM_ENDS)
+
+
+def glmga():
+    vision = {**VISIBLE, "num_heads": 4, "patch_size": 4, "image_size": 24}
+    config = GlmgaConfig(vision_config=vision, text_config=text(rope_parameters=WHOLE), **TOKENS, **GLM_ENDS)
+    return alive(AutoModelForImageTextToText.from_config(config))
+
+
+def qwen4_exp():
+    vision = {**VISIBLE, "num_heads": 4, "patch_size": 4, "num_position_embeddings": 36}
+    language = text(
+        rope_parameters=INTERLEAVED,
+        **LINEAR,
+        hc_count=2,
+        hc_lowrank=8,
+        ple_layer_ids=[1],
+        heads_per_ngram=2,
+        ngram_vocab_size_base=50,
+        make_ngram_vocab_size_divisible_by=8,
+        split_ngram_parts=2,
+        indexer_n_heads=4,
+        indexer_kv_heads=1,
+        indexer_head_dim=12,
+        indexer_budget=12,
+        indexer_compress_ratio=4,
+        moe_intermediate_size=32,
+        shared_expert_intermediate_size=32,
+        num_experts=4,
+        num_experts_per_tok=2,
+    )
+    return made("qwen4_exp", "Qwen4Exp", vision, language, **TOKENS, **ENDS)
+
+
 CASES = {
+    "qwen4_exp": Case(qwen4_exp, patches, locate=merged),
+    "glm5_next": Case(glm5_next, unmarked, locate=merged),
+    "glmga": Case(glmga, patches, locate=merged),
+    "dots3_note": Case(dots3_note, thin_unmarked, locate=merged),
+    "hunyuan_vl": Case(hunyuan_vl, framed, locate=in_lines_flat),
     "video_llama_3": Case(video_llama_3, single, locate=in_lines_flat),
     "video_llama_3, merged": Case(video_llama_3, averaged, locate=merged),
     "ernie4_5_vl_moe": Case(ernie4_5_vl_moe, routed, locate=merged),

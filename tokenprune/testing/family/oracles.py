@@ -13,6 +13,7 @@ from tokenprune.testing.family.subject import BUDGET, STEPS, TOLERANCE, Heard, S
 from tokenprune.testing.search import require
 
 POLICIES = ("keep", "renumber")
+_OWN = ("input_ids", "attention_mask", "position_ids")  # what the run by hand makes by itself
 
 
 def equals_run_by_hand(subject: Subject) -> str:
@@ -102,16 +103,18 @@ def _by_hand(
     given, model = full.given, subject.model
     with torch.no_grad():
         embeds = torch.cat([given["inputs_embeds"][sample, slots], model.get_input_embeddings()(new)])
-    positions = _positions(call, given["position_ids"], sample, slots, len(new), policy)
+    made = _positions(call, given["position_ids"], sample, slots, len(new), policy)
+    positions = made[1:] if _counts_texts(subject, made) else made
     visual = call["input_ids"][sample, slots] == getattr(model.config, subject.family.placeholder)
     visual = torch.cat([visual, torch.zeros(len(new), dtype=torch.bool)])
     more: dict[str, Any] = {}
     if given.get("deepstack_visual_embeds") is not None:
         layers = _stream("deepstack_visual_embeds", given["deepstack_visual_embeds"], given, sample, slots)
         more = {"visual_pos_masks": visual[None], "deepstack_visual_embeds": layers}
-    for name in subject.family.per_token:
-        if isinstance(kinds := given.get(name), Tensor):
-            more[name] = torch.cat([kinds[sample, slots], kinds.new_zeros(len(new))])[None]
+    for name, value in given.items():
+        if isinstance(value, Tensor) and value.shape == call["input_ids"].shape and name not in _OWN:
+            after = new if name.endswith("input_ids") else torch.zeros_like(new)  # text has type zero
+            more[name] = torch.cat([value[sample, slots], after.to(value)])[None]
     mask = torch.ones(1, len(embeds), dtype=torch.long)
     with torch.no_grad():
         output = subject.language_model(
@@ -132,8 +135,13 @@ def _positions(call: dict[str, Any], positions: Tensor, sample: int, slots: Tens
         dropped = call["attention_mask"][sample].bool()
         dropped[slots] = False
         mine = mine - dropped.cumsum(0)
-    made = torch.cat([mine[..., slots], mine[..., -1:] + 1 + torch.arange(new)], -1)
-    return made[1:] if made.ndim == 2 and len(made) == 4 else made  # four: the first only says where texts begin
+    return torch.cat([mine[..., slots], mine[..., -1:] + 1 + torch.arange(new)], -1)
+
+
+def _counts_texts(subject: Subject, positions: Tensor) -> bool:
+    """Whether the first axis of [A, S] position ids only says where texts begin: one more than there are sections."""
+    rope = getattr(subject.language_model.config, "rope_parameters", None) or {}
+    return positions.ndim == 2 and len(positions) == len(rope.get("mrope_section") or (0, 0, 0)) + 1
 
 
 def _logits_agree(subject: Subject, hidden: Tensor, logits: Tensor, slots: Tensor) -> float:

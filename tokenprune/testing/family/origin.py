@@ -64,13 +64,13 @@ def attentions(subject: Subject) -> list[Any]:
 
 
 @contextmanager
-def _noted(subject: Subject, *, identity: bool) -> Iterator[dict[str, Tensor]]:
+def _noted(subject: Subject, *, identity: bool) -> Iterator[dict[str, list[Tensor]]]:
     """Note what enters the first attention and the projector; on wish with the identity in place of every attention."""
-    noted: dict[str, Tensor] = {}
+    noted: dict[str, list[Tensor]] = {"attention": [], "projector": [], "other": []}
 
     def enters(name: str, inputs: tuple[Any, ...], given: dict[str, Any]) -> Tensor:
         hidden: Tensor = inputs[0] if inputs else next(iter(given.values()))
-        noted[name] = hidden
+        noted[name].append(hidden)
         return hidden
 
     with ExitStack() as stack:
@@ -98,7 +98,8 @@ def origin_of(subject: Subject, call: dict[str, Any]) -> Origin:
     pixels = pixels_of(subject, call).clone().requires_grad_()
     with torch.enable_grad(), _noted(subject, identity=True) as noted:
         rows = features(subject, {**call, subject.family.pixels[0]: pixels})
-    targets = [pixels, noted["attention"], *([noted["projector"]] if "projector" in noted else [])]
+    first, rest = noted["attention"][-1], noted["projector"]
+    targets = [pixels, first, *rest]
     weights = torch.randn(rows.shape[-1], generator=torch.Generator().manual_seed(0))  # a plain sum may cancel
     reached: list[list[Tensor]] = [[] for _ in targets]
     for row in rows:
@@ -109,13 +110,14 @@ def origin_of(subject: Subject, call: dict[str, Any]) -> Origin:
         for found, target, part in zip(reached, targets, parts, strict=True):
             found.append(torch.zeros_like(target, dtype=torch.bool) if part is None else part != 0)
     seen = torch.stack(reached[1]).any(-1).flatten(1)
-    entering = torch.stack(reached[2]).any(-1).flatten(1) if len(targets) == 3 else None
-    length = noted["attention"].shape[-2]
-    return Origin(seen, torch.stack(reached[0]), entering, torch.arange(0, seen.shape[1], length))
+    entering = [torch.stack(found).any(-1).flatten(1) for found in reached[2:]]
+    length = first.shape[-2]
+    ends = torch.cat(entering, 1) if entering else None
+    return Origin(seen, torch.stack(reached[0]), ends, torch.arange(0, seen.shape[1], length))
 
 
 def entering(subject: Subject, call: dict[str, Any]) -> Tensor:
     """[E, C] what enters the projector, attention in its place."""
     with torch.no_grad(), _noted(subject, identity=False) as noted:
         features(subject, call)
-    return noted["projector"].flatten(0, -2)
+    return torch.cat([one.flatten(0, -2) for one in noted["projector"]])
