@@ -262,7 +262,52 @@ def qwen4_exp():
     return made("qwen4_exp", "Qwen4Exp", vision, language, **TOKENS, **ENDS)
 
 
+def inkling2():
+    vision = {**LAYERS, "patch_size": 4, "posemb_grid_size": 6, "projection_hidden_dim": 40, "text_hidden_size": 48}
+    language = text(
+        unpadded_vocab_size=64,
+        head_dim=12,
+        swa_num_attention_heads=4,
+        swa_num_key_value_heads=2,
+        swa_head_dim=12,
+        sliding_window_size=32,
+        d_rel=4,
+        rel_extent=64,
+        layer_types=["hybrid_sliding", "hybrid"],
+        moe_intermediate_size=32,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        n_layers_per_attn_res_block=1,
+        **UNCAPPED,
+    )
+    del language["intermediate_size"]
+    return made("inkling2", "Inkling2", vision, language, image_token_id=IMAGE)
+
+
+def squares_of_tokens(model, which):
+    """Inputs of Inkling 2: squares [T, H, W, 3] of pixels, one a token, and sizes in tokens."""
+    pixels = picture(which, SINGLE, lambda grid, seed: noise(grid[0] * grid[1], 8, 8, 3, seed=seed))
+    ids = padded(rows(which, SINGLE, lambda grid: [BEGIN, *[IMAGE] * (grid[0] * grid[1]), END]))
+    grids = torch.tensor([(1, *grid) for number in which for grid in SINGLE[number]])
+    return {**ids, "pixel_values": pixels, "image_grid_thw": grids}
+
+
+def exaone4_5():
+    vision = {**VISIBLE, "num_heads": 4, "patch_size": 4, "num_key_value_heads": 2, "window_size": 16}
+    vision |= {"fullatt_block_indexes": [1]}
+    language = text(model_type="exaone4", layer_types=["sliding_attention", "full_attention"], sliding_window=64)
+    return made("exaone4_5", "Exaone4_5_", vision, language, "Exaone4_5_ForConditionalGeneration", **TOKENS)
+
+
+def hyperclovax_vision_v2():
+    vision = {**VISIBLE, "num_heads": 4, "patch_size": 4, "window_size": 16, "fullatt_block_indexes": [1]}
+    return made("hyperclovax_vision_v2", "HyperCLOVAXVisionV2", vision, text(model_type="hyperclovax"), **TOKENS)
+
+
 CASES = {
+    "exaone4_5": Case(exaone4_5, unmarked, locate=merged),
+    "hyperclovax_vision_v2": Case(hyperclovax_vision_v2, unmarked, locate=merged),
+    "inkling2": Case(inkling2, squares_of_tokens, locate=in_lines),
     "qwen4_exp": Case(qwen4_exp, patches, locate=merged),
     "glm5_next": Case(glm5_next, unmarked, locate=merged),
     "glmga": Case(glmga, patches, locate=merged),

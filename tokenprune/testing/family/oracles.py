@@ -12,7 +12,6 @@ from tokenprune.testing.family.report import NotApplicable
 from tokenprune.testing.family.subject import BUDGET, STEPS, TOLERANCE, Heard, Subject, agree, most
 from tokenprune.testing.search import require
 
-POLICIES = ("keep", "renumber")
 _OWN = ("input_ids", "attention_mask", "position_ids")  # what the run by hand makes by itself
 
 
@@ -20,7 +19,7 @@ def equals_run_by_hand(subject: Subject) -> str:
     """The language model, run without cache on each prompt's embeddings that stay, gives the same hidden states."""
     call = subject.call()
     full, worst = subject.full(call), 0.0
-    for policy in POLICIES:
+    for policy in subject.family.policies:
         with subject.attached(positions=policy) as pruned:
             with subject.listening() as heard:
                 ids, _ = subject.generate(call)
@@ -32,11 +31,13 @@ def equals_run_by_hand(subject: Subject) -> str:
             found = torch.cat([heard[0].gave[sample, -len(slots) :], *(one.gave[sample] for one in heard[1:])])
             worst = max(worst, agree(found, hand, f"{policy}: the pruned model and the one run by hand"))
             worst = max(worst, _logits_agree(subject, hand[: len(slots)], logits[sample], slots))
-    return f"hidden states within {worst:.0e}, {' and '.join(POLICIES)}"
+    return f"hidden states within {worst:.0e}, {' and '.join(subject.family.policies)}"
 
 
 def equals_masked(subject: Subject) -> str:
     """The unmodified model with the dropped columns masked gives the same ids and logits."""
+    if "keep" not in subject.family.policies:
+        raise NotApplicable("masked columns keep their positions, which this model cannot")
     call, worst = subject.call(), 0.0
     rest = {name: value for name, value in call.items() if name != "input_ids"}
     positions = subject.model._prepare_position_ids_for_generation(call["input_ids"], dict(rest))
@@ -56,13 +57,15 @@ def equals_masked(subject: Subject) -> str:
 
 def streams_are_cut_alike(subject: Subject) -> str:
     """Everything per token that the language model is handed is that of the full prompt at the columns that stay."""
-    call = subject.call()
+    call, policy = subject.call(), subject.family.policies[0]
     full = subject.full(call).given
-    with subject.attached(positions="keep") as pruned, subject.listening() as heard:
+    with subject.attached(positions=policy) as pruned, subject.listening() as heard:
         subject.generate(call, max_new_tokens=1)
     assert pruned.receipt is not None
     short, seen = heard[0].given, []
     for name, value in full.items():
+        if name == "position_ids" and policy != "keep":
+            continue
         for sample, slots in enumerate(pruned.receipt.slots):
             left = _stream(name, value, full, sample, slots)
             if left is None:
@@ -103,7 +106,8 @@ def _by_hand(
     given, model = full.given, subject.model
     with torch.no_grad():
         embeds = torch.cat([given["inputs_embeds"][sample, slots], model.get_input_embeddings()(new)])
-    made = _positions(call, given["position_ids"], sample, slots, len(new), policy)
+    own = call["attention_mask"].cumsum(-1) - 1 if given.get("position_ids") is None else given["position_ids"]
+    made = _positions(call, own, sample, slots, len(new), policy)
     positions = made[1:] if _counts_texts(subject, made) else made
     visual = call["input_ids"][sample, slots] == getattr(model.config, subject.family.placeholder)
     visual = torch.cat([visual, torch.zeros(len(new), dtype=torch.bool)])
