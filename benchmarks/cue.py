@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.table import Table
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from tokenprune.cues import cls_row, received, tap
+from tokenprune.attention import cls_row, received
+from tokenprune.cues import tap
 from tokenprune.measure.environment import environment
 from tokenprune.measure.paired import interleave, ratio
 from tokenprune.measure.peak import peak_memory

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from tokenprune.errors import AttachError
+from tokenprune.errors import AttachError, MissingCue
 from tokenprune.family import Family, Model, Tower, tower_of
 from tokenprune.layout import Layout, Seen
 from tokenprune.listen import Settings, cue_sources, listening
@@ -68,7 +68,7 @@ def encode(
     projected = pipeline.stages[0].space == "projected" or heard.encoder is None
     spec = tower_of(family, model)[1]
     space = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
-    cues = {name: layout.pool(_flat(layout, spec, values)) for name, values in heard.cues.items()}
+    cues = {name: layout.pool(_flat(layout, spec, sources[name], values)) for name, values in heard.cues.items()}
     return Encoded(output, rows, layout.index, _tokens(layout, space, cues, _sample_of(layout.lengths, room)), sources)
 
 
@@ -85,8 +85,12 @@ def _tokens(layout: Layout, space: Tensor, cues: Mapping[str, Tensor], samples: 
     )
 
 
-def _flat(layout: Layout, spec: Tower, values: list[Tensor]) -> Tensor:
-    """[H, S] or [S]: what a tap read of every sequence, laid end to end, CLS tokens and dropped outputs left out."""
+def _flat(layout: Layout, spec: Tower, source: str, values: list[Tensor]) -> Tensor:
+    """[H, S] or [S]: what a tap read of every sequence, laid end to end, CLS tokens and dropped outputs left out.
+
+    Raises:
+        MissingCue: the layer has another number of outputs than tokens are made of.
+    """
     parts = []
     for value in values:  # [b, H, S] or [b, S]
         if spec.cls is not None:
@@ -94,7 +98,14 @@ def _flat(layout: Layout, spec: Tower, values: list[Tensor]) -> Tensor:
         if layout.sequence is not None:
             value = value[..., value.shape[-1] - layout.sequence :]
         parts.append(value.transpose(0, -2).flatten(-2) if value.ndim == 3 else value.flatten())
-    return torch.cat(parts, -1)
+    flat = torch.cat(parts, -1)
+    flat = flat if layout.real is None else flat[..., layout.real]
+    if flat.shape[-1] != layout.outputs:
+        raise MissingCue(
+            f"{source} is of {flat.shape[-1]} places, and tokens are made of {layout.outputs}: this encoder merges on "
+            "its way; ask for a later layer"
+        )
+    return flat
 
 
 def _encoder_space(layout: Layout, spec: Tower, outputs: Tensor | None) -> Tensor:

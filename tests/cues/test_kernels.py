@@ -10,7 +10,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterf
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLVisionAttention
 
-from tokenprune.cues import cls_row, received, tap
+from tokenprune.attention import cls_row, received
+from tokenprune.cues import tap
 from tokenprune.errors import AttachError
 
 FLASH = "someone/flash-attn"

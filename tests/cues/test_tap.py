@@ -7,7 +7,8 @@ import torch
 from transformers import LlamaConfig, LlamaModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from tokenprune.cues import cls_row, received, tap
+from tokenprune.attention import cls_row, received
+from tokenprune.cues import tap
 from tokenprune.errors import AttachError
 
 

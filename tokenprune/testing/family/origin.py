@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tokenprune.family import submodule, tower_of
+from tokenprune.listen import cue_sources
 from tokenprune.testing.family.report import NotApplicable
 from tokenprune.testing.family.subject import Subject
 
@@ -51,33 +52,43 @@ def features(subject: Subject, call: dict[str, Any]) -> Tensor:
     return torch.cat([piece.reshape(-1, piece.shape[-1]) for piece in output[subject.family.feature_field]])
 
 
-def attentions(subject: Subject) -> list[Any]:
-    """The attention modules of the encoder, in order of depth."""
+def attentions(subject: Subject) -> dict[int, Any]:
+    """The attention modules of the encoder by layer, in order of depth."""
     encoder, spec = tower_of(subject.family, subject.model)
     for path in spec.attention:
-        stem, suffix = path.split(".{}")
-        try:
-            return [submodule(encoder, f"{stem}.{at}{suffix}") for at in range(len(submodule(encoder, stem)))]
-        except AttributeError:
-            continue
+        stem, suffix = path.split(".{}.")
+        found = {}
+        with suppress(AttributeError):
+            for at, layer in enumerate(submodule(encoder, stem)):
+                with suppress(AttributeError):  # a layer with a convolution in its place
+                    found[at] = submodule(layer, suffix)
+        if found:
+            return found
     raise NotApplicable("no attention of the encoder can be read")
 
 
-@contextmanager
-def _noted(subject: Subject, *, identity: bool) -> Iterator[dict[str, list[Tensor]]]:
-    """Note what enters the first attention and the projector; on wish with the identity in place of every attention."""
-    noted: dict[str, list[Tensor]] = {"attention": [], "projector": [], "other": []}
+@dataclass
+class _Noted:
+    """What enters the attention of each layer, and each call of the projector."""
 
-    def enters(name: str, inputs: tuple[Any, ...], given: dict[str, Any]) -> Tensor:
+    layers: dict[int, Tensor] = field(default_factory=dict)
+    projector: list[Tensor] = field(default_factory=list)
+
+
+@contextmanager
+def _noted(subject: Subject, *, identity: bool) -> Iterator[_Noted]:
+    """Note what enters attention and the projector; on wish with the identity in place of every attention."""
+    noted = _Noted()
+
+    def entering(inputs: tuple[Any, ...], given: dict[str, Any]) -> Tensor:
         hidden: Tensor = inputs[0] if inputs else next(iter(given.values()))
-        noted[name].append(hidden)
         return hidden
 
     with ExitStack() as stack:
-        for at, module in enumerate(attentions(subject)):
+        for at, module in attentions(subject).items():
 
             def pass_on(_: Any, inputs: Any, given: Any, output: Any, at: int = at) -> Any:
-                hidden = enters("attention" if at == 0 else "other", inputs, given)
+                hidden = noted.layers[at] = entering(inputs, given)
                 if not identity:
                     return None
                 return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
@@ -87,10 +98,17 @@ def _noted(subject: Subject, *, identity: bool) -> Iterator[dict[str, list[Tenso
             projector = submodule(subject.model.base_model, subject.family.projector)
 
             def note(_: Any, inputs: Any, given: Any) -> None:
-                enters("projector", inputs, given)
+                noted.projector.append(entering(inputs, given))
 
             stack.callback(projector.register_forward_pre_hook(note, with_kwargs=True).remove)
         yield noted
+
+
+def _sequences(subject: Subject, noted: _Noted) -> Tensor:
+    """What the tapped attention sees, or the first layer that sees as much: not all that is tapped reaches the rows."""
+    sources = cue_sources(subject.family, subject.model, subject.pipeline, {}).values()
+    tapped = noted.layers[next(int(source.partition("@")[2]) for source in sources)]
+    return next(one for _, one in sorted(noted.layers.items()) if one.shape == tapped.shape)
 
 
 def origin_of(subject: Subject, call: dict[str, Any]) -> Origin:
@@ -98,8 +116,8 @@ def origin_of(subject: Subject, call: dict[str, Any]) -> Origin:
     pixels = pixels_of(subject, call).clone().requires_grad_()
     with torch.enable_grad(), _noted(subject, identity=True) as noted:
         rows = features(subject, {**call, subject.family.pixels[0]: pixels})
-    first, rest = noted["attention"][-1], noted["projector"]
-    targets = [pixels, first, *rest]
+    sequences = _sequences(subject, noted)
+    targets = [pixels, sequences, *noted.projector]
     weights = torch.randn(rows.shape[-1], generator=torch.Generator().manual_seed(0))  # a plain sum may cancel
     reached: list[list[Tensor]] = [[] for _ in targets]
     for row in rows:
@@ -111,7 +129,7 @@ def origin_of(subject: Subject, call: dict[str, Any]) -> Origin:
             found.append(torch.zeros_like(target, dtype=torch.bool) if part is None else part != 0)
     seen = torch.stack(reached[1]).any(-1).flatten(1)
     entering = [torch.stack(found).any(-1).flatten(1) for found in reached[2:]]
-    length = first.shape[-2]
+    length = sequences.shape[-2]
     ends = torch.cat(entering, 1) if entering else None
     return Origin(seen, torch.stack(reached[0]), ends, torch.arange(0, seen.shape[1], length))
 
@@ -120,4 +138,4 @@ def entering(subject: Subject, call: dict[str, Any]) -> Tensor:
     """[E, C] what enters the projector, attention in its place."""
     with torch.no_grad(), _noted(subject, identity=False) as noted:
         features(subject, call)
-    return torch.cat([one.flatten(0, -2) for one in noted["projector"]])
+    return torch.cat([one.flatten(0, -2) for one in noted.projector])

@@ -1,0 +1,62 @@
+"""What is read off an attention matrix that nobody builds: one row, or one mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+Reduce = Callable[[Tensor, Tensor, Tensor | None, float], Tensor]
+
+
+def cls_row(index: int = 0) -> Reduce:
+    """The attention that the query at ``index`` (0, or -1 where the CLS token comes last) pays: [B, H, K] float32."""
+
+    def row(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        start = index % query.shape[2]
+        return _weights(query, key, mask, scale, start, start + 1)[:, :, 0]
+
+    return row
+
+
+def received(chunk: int = 64) -> Reduce:
+    """The attention that each key receives, averaged over heads and queries: [B, K] float32.
+
+    Queries that are padding do not count: in self-attention those are the places that nobody attends to.
+
+    Args:
+        chunk: queries taken at a time, so that memory is O(chunk * K).
+    """
+
+    def mean(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        heads, count = query.shape[1:3]
+        real = _real(query, key, mask)
+        total = query.new_zeros(len(query), key.shape[2], dtype=torch.float32)  # [B, K]
+        for start in range(0, count, chunk):
+            stop = min(start + chunk, count)
+            total += (_weights(query, key, mask, scale, start, stop) * real[:, :, start:stop]).sum((1, 2))
+        return total / (heads * real.sum((1, 2)).clamp(min=1))
+
+    return mean
+
+
+def _real(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
+    """[B or 1, 1, Q, 1] float32: one where a query is no padding."""
+    if mask is None or query.shape[2] != key.shape[2]:
+        return query.new_ones(1, 1, query.shape[2], 1, dtype=torch.float32)
+    attended = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2  # [B, H, Q, K]
+    return attended.flatten(1, 2).any(1)[:, None, :, None].float()
+
+
+def _weights(query: Tensor, key: Tensor, mask: Tensor | None, scale: float, start: int, stop: int) -> Tensor:
+    """[B, H, stop - start, K] float32, attention of some queries."""
+    groups = query.shape[1] // key.shape[1]
+    some = rearrange(query[:, :, start:stop].float(), "b (k g) q d -> b k (g q) d", g=groups)
+    logits = some @ key.float().transpose(-1, -2) * scale  # [B, Hkv, g * q, K]
+    logits = rearrange(logits, "b k (g q) n -> b (k g) q n", g=groups)
+    if mask is not None:
+        mask = mask[..., start:stop, :] if mask.shape[-2] > 1 else mask
+        logits += mask.float() if mask.dtype != torch.bool else (~mask).float() * torch.finfo(torch.float32).min
+    return logits.softmax(-1)
