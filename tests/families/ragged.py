@@ -4,7 +4,21 @@ from importlib import import_module
 from itertools import chain
 
 import torch
-from families.native import ENDS, GLM_ENDS, GRIDS, INTERLEAVED, LINEAR, VISIBLE, WHOLE, in_lines, merged, patches
+from families.native import (
+    ENDS,
+    GLM_ENDS,
+    GRIDS,
+    INTERLEAVED,
+    LINEAR,
+    PIXTRAL,
+    VISIBLE,
+    WHOLE,
+    in_lines,
+    merged,
+    patches,
+    sized,
+    within,
+)
 from families.tiny import AXES, BEGIN, END, IMAGE, VIDEO, Case, alive, noise, padded, picture, rows, text
 from transformers import AutoModelForImageTextToText, GlmgaConfig
 
@@ -196,7 +210,7 @@ def dots3_note():
         layer_types=["sliding_attention", "indexed_attention"],
         index_topk=12,
         index_head_dim=16,
-        index_n_heads=8,
+        index_n_heads=32,
         shared_experts_intermediate_size=32,
         **{f"swa_{name}": value for name, value in own.items()},
         **EXPERTS,
@@ -222,7 +236,7 @@ def glm5_next():
         index_topk=8,
         index_kpool=4,
         index_head_dim=16,
-        index_n_heads=8,
+        index_n_heads=32,
         linear_head_dim=12,
         linear_num_heads=4,
         hc_mult=2,
@@ -414,7 +428,47 @@ def lfm3_vl():
     return made("lfm3_vl", "Lfm3Vl", vision, language, projector_hidden_size=40, **TOKENS, **ENDS)
 
 
+SOUND = {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "output_dim": 48}
+
+
+def qwen2_5_omni_thinker():
+    vision = {**VISIBLE, "num_heads": 4, "patch_size": 4, "window_size": 16, "fullatt_block_indexes": [1]}
+    tokens = {"image_token_index": IMAGE, "video_token_index": VIDEO, "audio_token_index": 56, "audio_config": SOUND}
+    tokens |= {"vision_start_token_id": BEGIN, "vision_end_token_id": END}
+    name, model = "Qwen2_5OmniThinker", "Qwen2_5OmniThinkerForConditionalGeneration"
+    return made("qwen2_5_omni", name, vision, text(rope_parameters=AXES), model, **tokens)
+
+
+def qwen3_omni_moe_thinker():
+    vision = {**VISIBLE, "num_heads": 4, "patch_size": 4, "num_position_embeddings": 36}
+    vision |= {"deepstack_visual_indexes": [0, 1]}
+    language = text(head_dim=12, rope_parameters=INTERLEAVED, num_experts=4, num_experts_per_tok=2)
+    tokens = {**TOKENS, **ENDS, "audio_token_id": 56, "audio_config": {**SOUND, "downsample_hidden_size": 8}}
+    name, model = "Qwen3OmniMoeThinker", "Qwen3OmniMoeThinkerForConditionalGeneration"
+    return made("qwen3_omni_moe", name, vision, {**language, "moe_intermediate_size": 32}, model, **tokens)
+
+
+def mistral_large4():
+    language = text(
+        num_hidden_layers=3,
+        index_topk=12,
+        index_head_dim=16,
+        index_n_heads=32,
+        indexer_types=["full", "shared", "full"],
+        kv_source_layers=[0, 0, 2],
+        no_rope_layers=[1, 1, 0],
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        **EXPERTS,
+        **LATENT,
+        **UNCAPPED,
+    )
+    return made("mistral_large4", "MistralLarge4", PIXTRAL, language, image_token_index=IMAGE)
+
+
 CASES = {
+    "mistral_large4": Case(mistral_large4, sized(8), locate=within),
+    "qwen2_5_omni_thinker": Case(qwen2_5_omni_thinker, unmarked, locate=merged),
+    "qwen3_omni_moe_thinker": Case(qwen3_omni_moe_thinker, unmarked, locate=merged),
     "lfm2_vl": Case(lfm2_vl, naflex, locate=unpadded),
     "lfm3_vl": Case(lfm3_vl, unmarked, locate=merged),
     "minicpmv4_6": Case(minicpmv4_6, sliced(4), locate=in_one_line),
