@@ -172,7 +172,7 @@ class Attachment:
                 self._record(receipt)
                 return output
             goes_on = attached and continues(call)
-            return continued_forward(self._forward, call) if goes_on else self._forward(*args, **kwargs)
+            return continued_forward(self.family, self._forward, call) if goes_on else self._forward(*args, **kwargs)
 
     def _has_work(self, call: Mapping[str, Any]) -> bool:
         """Whether a call brings images that can be pruned; says so when it brings some that cannot."""

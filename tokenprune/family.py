@@ -51,7 +51,7 @@ class Family:
         feature_field: field of the encoder's output that holds the feature rows.
         positions: the default policy for position ids.
         first_position: the first position id that ``forward`` makes by itself.
-        policies: the policies that the model can follow; one that numbers by itself takes no ids that are kept.
+        policies: the policies that the model can follow; one that counts places by itself takes no ids that are kept.
     """
 
     model_types: tuple[str, ...]
@@ -68,6 +68,11 @@ class Family:
     positions: Literal["keep", "renumber"] = "renumber"
     first_position: int = 0
     policies: tuple[str, ...] = ("keep", "renumber")
+
+    @property
+    def takes_positions(self) -> bool:
+        """Whether the model is given position ids, or left to count by itself."""
+        return "keep" in self.policies
 
 
 def _deepest(config: Config) -> int:
@@ -122,7 +127,7 @@ def check_policy(family: Family, model: Model, policy: str | None) -> None:
     """
     if policy is not None and policy not in family.policies:
         raise UnsupportedMode(
-            f"{type(model).__name__} numbers positions by itself, so that positions={policy!r} would be lost; use "
+            f"{type(model).__name__} cannot follow positions={policy!r}, because it counts places by itself; use "
             f"positions={' or '.join(map(repr, family.policies))}"
         )
 

@@ -465,7 +465,29 @@ def mistral_large4():
     return made("mistral_large4", "MistralLarge4", PIXTRAL, language, image_token_index=IMAGE)
 
 
+def minimax_m3_vl():
+    vision = {**LAYERS, "hidden_size": 48, "patch_size": 4}
+    language = text(
+        head_dim=12,
+        rotary_dim=8,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        intermediate_size=32,
+        shared_intermediate_size=32,
+        dense_intermediate_size=64,
+        mlp_layer_types=["dense", "sparse"],
+        layer_types=["full_attention", "minimax_m3_sparse"],
+        index_n_heads=2,
+        index_head_dim=8,
+        index_block_size=8,
+        index_topk_blocks=3,
+    )
+    tokens = {"image_token_index": IMAGE, "video_token_index": VIDEO, "projector_hidden_size": 40}
+    return made("minimax_m3_vl", "MiniMaxM3VL", vision, language, "MiniMaxM3SparseForConditionalGeneration", **tokens)
+
+
 CASES = {
+    "minimax_m3_vl": Case(minimax_m3_vl, unmarked, locate=merged),
     "mistral_large4": Case(mistral_large4, sized(8), locate=within),
     "qwen2_5_omni_thinker": Case(qwen2_5_omni_thinker, unmarked, locate=merged),
     "qwen3_omni_moe_thinker": Case(qwen3_omni_moe_thinker, unmarked, locate=merged),
