@@ -13,7 +13,7 @@ import torch
 from tokenprune.chunk import bound, has_pixels, has_video
 from tokenprune.complaints import Complaints
 from tokenprune.errors import AlreadyAttached, NothingPrunedWarning, UnprunedInputWarning, UnsupportedMode
-from tokenprune.family import Family, Model, family_of
+from tokenprune.family import Family, Model, check_policy, family_of
 from tokenprune.flash import positions_hidden
 from tokenprune.forwarding import continued_forward, continues, pruned_forward
 from tokenprune.generating import pruned_generate
@@ -45,6 +45,7 @@ def attach(model: Model, pipeline: Source = "vispruner", *, strict: bool = False
         UnknownFamily: no family is registered for this model.
         AlreadyAttached: it has a pipeline.
         MissingCue: the pipeline reads what this model does not give.
+        UnsupportedMode: the pipeline asks for position ids that this model does not follow.
         AttachError: the model is a wrapper, or this transformers version lacks what is needed.
     """
     chosen = load(pipeline, **changes)
@@ -56,6 +57,7 @@ def attach(model: Model, pipeline: Source = "vispruner", *, strict: bool = False
             )
         family = family_of(inner)
         check_seams(inner)
+        check_policy(family, inner, chosen.positions)
         cue_sources(family, inner, chosen, {})
         return Attachment(inner, family, chosen, strict)
 
@@ -170,7 +172,7 @@ class Attachment:
                 self._record(receipt)
                 return output
             goes_on = attached and continues(call)
-            return continued_forward(self._forward, call) if goes_on else self._forward(*args, **kwargs)
+            return continued_forward(self.family, self._forward, call) if goes_on else self._forward(*args, **kwargs)
 
     def _has_work(self, call: Mapping[str, Any]) -> bool:
         """Whether a call brings images that can be pruned; says so when it brings some that cannot."""

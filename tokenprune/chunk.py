@@ -135,8 +135,7 @@ def _positions(family: Family, model: Model, call: Mapping[str, Any], generating
         return made
     axes = _axes(model.base_model, call) if hasattr(model.base_model, "compute_3d_position_ids") else None
     if axes is not None:
-        text = torch.arange(ids.shape[1], device=ids.device).expand(1, *ids.shape)
-        return torch.cat([text, axes])  # [1 + A, B, T]
+        return axes
     return torch.arange(family.first_position, family.first_position + length, device=ids.device)[None]
 
 

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from tokenprune.errors import AttachError
+from tokenprune.errors import AttachError, MissingCue
 from tokenprune.family import Family, Model, Tower, tower_of
 from tokenprune.features import pieces_of
 from tokenprune.layout import Layout, Seen
@@ -77,7 +77,9 @@ def encode(
     projected = pipeline.stages[0].space == "projected" or not heard.encoder
     spec = tower_of(family, model)[1]
     space = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
-    cues: dict[str, Cue] = {name: layout.pool(_flat(layout, spec, values)) for name, values in heard.cues.items()}
+    cues: dict[str, Cue] = {
+        name: layout.pool(_flat(layout, spec, sources[name], values)) for name, values in heard.cues.items()
+    }
     sample = torch.tensor(_sample_of(layout.lengths, room), dtype=torch.int64)[layout.item]
     cues["question"] = lambda: question_of(model, ids, mask, placeholder)[sample]
     return Encoded(output, rows, layout.index, _tokens(layout, space, cues, sample), sources)
@@ -96,8 +98,12 @@ def _tokens(layout: Layout, space: Tensor, cues: Mapping[str, Cue], sample: Tens
     )
 
 
-def _flat(layout: Layout, spec: Tower, values: list[Tensor]) -> Tensor:
-    """[H, S] or [S]: what a tap read of every sequence, laid end to end, CLS tokens and dropped outputs left out."""
+def _flat(layout: Layout, spec: Tower, source: str, values: list[Tensor]) -> Tensor:
+    """[H, S] or [S]: what a tap read of every sequence, laid end to end, CLS tokens and dropped outputs left out.
+
+    Raises:
+        MissingCue: the layer has another number of outputs than tokens are made of.
+    """
     parts = []
     for value in values:  # [b, H, S] or [b, S]
         if spec.cls is not None:
@@ -105,7 +111,14 @@ def _flat(layout: Layout, spec: Tower, values: list[Tensor]) -> Tensor:
         if layout.sequence is not None:
             value = value[..., value.shape[-1] - layout.sequence :]
         parts.append(value.transpose(0, -2).flatten(-2) if value.ndim == 3 else value.flatten())
-    return torch.cat(parts, -1)
+    flat = torch.cat(parts, -1)
+    flat = flat if layout.real is None else flat[..., layout.real]
+    if flat.shape[-1] != layout.outputs:
+        raise MissingCue(
+            f"{source} is of {flat.shape[-1]} places, and tokens are made of {layout.outputs}: this encoder merges on "
+            "its way; ask for a later layer"
+        )
+    return flat
 
 
 def _encoder_space(layout: Layout, spec: Tower, outputs: list[Tensor]) -> Tensor:
@@ -115,6 +128,8 @@ def _encoder_space(layout: Layout, spec: Tower, outputs: list[Tensor]) -> Tensor
         output = output.detach()
         if output.ndim == 3 and layout.sequence is not None and output.shape[1] > layout.sequence:
             output = output[:, : layout.sequence] if spec.cls == "last" else output[:, -layout.sequence :]
+        if output.shape[:-1] == (int((layout.index >= 0).sum()), layout.patches.shape[-1]):
+            output = output.mean(1)  # [R, K, C], the patches of each row side by side
         parts.append(output.reshape(-1, output.shape[-1]))
     flat = torch.cat(parts)
     if len(flat) == layout.outputs:

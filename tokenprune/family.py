@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from tokenprune.errors import PluginError, UnknownFamily
+from tokenprune.errors import PluginError, UnknownFamily, UnsupportedMode
 from tokenprune.layout import Layout, Seen
 from tokenprune.layouts import Tiles
 from tokenprune.registry import catalog, resolve
@@ -51,6 +51,7 @@ class Family:
         feature_field: field of the encoder's output that holds the feature rows.
         positions: the default policy for position ids.
         first_position: the first position id that ``forward`` makes by itself.
+        policies: the policies that the model can follow; one that counts places by itself takes no ids that are kept.
     """
 
     model_types: tuple[str, ...]
@@ -66,6 +67,12 @@ class Family:
     feature_field: str = "pooler_output"
     positions: Literal["keep", "renumber"] = "renumber"
     first_position: int = 0
+    policies: tuple[str, ...] = ("keep", "renumber")
+
+    @property
+    def takes_positions(self) -> bool:
+        """Whether the model is given position ids, or left to count by itself."""
+        return "keep" in self.policies
 
 
 def deepest(config: Config, layer: int | Sequence[int]) -> int:
@@ -110,6 +117,19 @@ def family_of(model: nn.Module) -> Family:
         f"{', '.join(known.values()) or 'none'}. A family of your own is one file and one entry point in the group "
         "'tokenprune.families'"
     )
+
+
+def check_policy(family: Family, model: Model, policy: str | None) -> None:
+    """A policy for position ids must be one that the model follows; None is the family's own.
+
+    Raises:
+        UnsupportedMode: it is not.
+    """
+    if policy is not None and policy not in family.policies:
+        raise UnsupportedMode(
+            f"{type(model).__name__} cannot follow positions={policy!r}, because it counts places by itself; use "
+            f"positions={' or '.join(map(repr, family.policies))}"
+        )
 
 
 def tower_of(family: Family, model: Model) -> tuple[Any, Tower]:

@@ -47,13 +47,13 @@ def short_arguments(short: Short, call: Mapping[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def continued_forward(forward: Forward, call: dict[str, Any]) -> Any:
-    """Decode after a pruned prompt: the mask and the positions are mapped onto what the cache holds."""
+def continued_forward(family: Family, forward: Forward, call: dict[str, Any]) -> Any:
+    """Decode after a pruned prompt: mask and positions are mapped onto what the cache holds; some models count anew."""
     turn = continues(call)
     assert turn is not None
     new = _given(call).shape[1]
     mask = turn.short_mask(call.get("attention_mask"), call["past_key_values"], new)
-    positions = turn.positions(mask, new)
+    positions = turn.positions(mask, new) if family.takes_positions else None
     if call.get("position_ids") is not None:
         positions = call["position_ids"] - turn.shift[..., None]
     return forward(**{**call, "attention_mask": mask, "position_ids": positions})

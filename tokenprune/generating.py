@@ -63,7 +63,8 @@ def _text(family: Family, arguments: dict[str, Any], chunk: Chunk) -> tuple[dict
     assert chunk.prefix is not None
     mask = torch.cat([chunk.prefix, chunk.mask.to(chunk.prefix.dtype)], 1)
     rest = {name: value for name, value in arguments.items() if name not in family.per_token}  # text is their default
-    return {**rest, "input_ids": chunk.ids, "attention_mask": mask, "position_ids": chunk.positions}, turn
+    positions = {"position_ids": chunk.positions} if family.takes_positions else {}
+    return {**rest, "input_ids": chunk.ids, "attention_mask": mask, **positions}, turn
 
 
 def _precede(family: Family, arguments: dict[str, Any], chunk: Chunk) -> None:

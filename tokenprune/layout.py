@@ -26,6 +26,7 @@ class Layout:
         group: [B] int64, the image of each row.
         outputs: encoder outputs of all sequences, CLS tokens and those that never reach the projector left out.
         sequence: the same of one sequence, where all have the same.
+        real: [S] bool, where sequences are padded: the places, all laid end to end, that are outputs. None: all.
         valid, place, canvas, overview: as in `VisualTokens`.
     """
 
@@ -36,6 +37,7 @@ class Layout:
     group: Tensor
     outputs: int
     sequence: int | None = None
+    real: Tensor | None = None
     valid: Tensor | None = None
     place: Tensor | None = None
     canvas: Tensor | None = None

@@ -60,7 +60,8 @@ class Native:
     Args:
         grids: [I, 3] int64 (frames, height, width) in patches, from the call.
         merge: patches a side that are merged into one token, from the config.
-        order: the block at each place of the encoder's sequence, where it is not the order of the tokens.
+        order: the block at each place of the encoder's sequence, where it is not the order of the tokens; without
+            blocks the patch.
         blocks: whether the patches of a block follow each other; else an image's patches are in reading order.
         reach: see `raster`.
     """
@@ -99,24 +100,24 @@ class Native:
     def _patches(self, seen: Seen, sizes: list[tuple[int, int, int]], merge: int) -> Tensor:
         """[R, K] the encoder outputs of each token, all images laid end to end."""
         total = sum(t * h * w for t, h, w in sizes)
+        at = None if self.order is None else self.order(seen).to(seen.device).argsort()
         if self.blocks:
             blocks = torch.arange(total * merge**2, device=seen.device).view(total, -1)
-            return blocks if self.order is None else blocks[self.order(seen).to(seen.device).argsort()]
+            return blocks if at is None else blocks[at]
         parts, start = [], 0
         for t, h, w in sizes:
             parts.append(moved(raster((t * h, w), merge, seen.device, self.reach), start))
             start += t * h * w * merge**2
-        return torch.cat(parts)
+        patches = torch.cat(parts)
+        return patches if at is None else at[patches]
 
 
 @dataclass(frozen=True)
 class Packed:
     """An image is an overview and crops, which the model's own code lays side by side, unpads and packs (AnyRes).
 
-    A map of token numbers goes through that code; where it comes out says which tokens arrive, and where.
-
-    Args:
-        merge: patches a side that are merged into one token, from the config.
+    A map of token numbers goes through that code; where it comes out says which tokens arrive, and where. ``merge``:
+    patches a side that are merged into one token, from the config.
     """
 
     merge: Callable[[Any], int] = lambda config: 1
@@ -180,11 +181,10 @@ class Packed:
 
     def _places(self, rows: tuple[Tensor, ...], crops: list[int], side: int) -> tuple[Tensor, Tensor]:
         """Place [B, N, 2] and canvas [B, 2] of every token: its line and column between the newlines."""
-        count = side**2
+        count, start = side**2, 0
         place = torch.full((sum(crops) * count, 2), -1, dtype=torch.int64)
         canvas = torch.full((sum(crops), 2), side, dtype=torch.int64)
         cell = torch.stack([torch.arange(count) // side, torch.arange(count) % side], -1)
-        start = 0
         for image, number in zip(rows, crops, strict=True):
             place[start * count : (start + 1) * count] = cell
             rest = image.cpu()[count:]

@@ -51,9 +51,9 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
             sources[found] = found
             continue
         kind, _, at = found.partition("@")
-        depth = len(submodule(encoder, layers_path(encoder, spec)[0]))
+        layers = _attending(encoder, spec)
         sources[found] = (
-            f"{kind}@{_absolute(int(at), depth, found) if at else _default(family, model, kind, depth, call)}"
+            f"{kind}@{_absolute(int(at), layers, found) if at else _default(family, model, kind, layers, call)}"
         )
     return sources
 
@@ -72,18 +72,28 @@ def layers_path(encoder: Any, spec: Tower) -> tuple[str, str]:
     )
 
 
-def _absolute(layer: int, depth: int, name: str) -> int:
+def _attending(encoder: Any, spec: Tower) -> list[bool]:
+    """Which layers have attention; in some encoders others have convolutions in its place."""
+    stem, attention = layers_path(encoder, spec)
+    return [hasattr(layer, attention.partition(".")[0]) for layer in submodule(encoder, stem)]
+
+
+def _absolute(layer: int, layers: list[bool], name: str) -> int:
+    depth = len(layers)
     if not -depth <= layer < depth:
         raise MissingCue(f"{name!r} asks for encoder layer {layer}; this encoder has {depth}, numbered from 0")
+    if not layers[layer]:
+        attend = ", ".join(str(at) for at, attends in enumerate(layers) if attends)
+        raise MissingCue(f"{name!r} asks for encoder layer {layer}, which has no attention; there is some in {attend}")
     return layer % depth
 
 
-def _default(family: Family, model: Model, kind: str, depth: int, call: Mapping[str, Any]) -> int:
+def _default(family: Family, model: Model, kind: str, layers: list[bool], call: Mapping[str, Any]) -> int:
     """The layer whose output the language model gets; for received attention without CLS token the last one."""
     _, spec = tower_of(family, model)
     if kind == "received_attention" and spec.cls is None:
-        return depth - 1
-    state = family.feature_layer(Settings(model.config, call)) % (depth + 1)
+        return max((layer for layer, attends in enumerate(layers) if attends), default=len(layers) - 1)
+    state = family.feature_layer(Settings(model.config, call)) % (len(layers) + 1)
     if not state:
         raise MissingCue(
             f"the language model gets the encoder's embeddings, which no attention led to; write {kind}@LAYER"

@@ -80,6 +80,8 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         text_row = has_text_row(model, chunk.positions)
         short, turn = _cut(policy, text_row, family.per_token, call, chunk, columns, stays)
         short["input_ids"] = columns.gather(chunk.ids, pad_id(model))
+        if not family.takes_positions and call.get("position_ids") is None:
+            del short["position_ids"]
         filled = columns.stays[placeholder].to(rows.device)  # not those of placeholders that the mask hides
         merge = _row_merge(encoded, selection)
         output = short_features(encoded.output, family.feature_field, filled, room, merge)

@@ -1,5 +1,6 @@
 """Gemma 4: images of their own size, padded to one length; 3 x 3 patches a token, which the unified model takes raw."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,9 +24,9 @@ _PATCHES = Native(_grids, _merge, blocks=False)
 
 
 def _layout(seen: Seen) -> Layout:
-    """Every image takes as many places of the encoder's sequence as the largest."""
-    sizes = _grids(seen).prod(-1)
-    return _PATCHES(seen).starting(sizes, torch.arange(len(sizes)) * seen.call["pixel_values"].shape[1])
+    """Every image takes as many places of the encoder's sequence as the largest; what is over is padding."""
+    real = (seen.call["image_position_ids"] >= 0).all(-1)  # [I, P]
+    return replace(_PATCHES(seen), real=real.flatten().to(seen.device))
 
 
 GEMMA4 = Family(

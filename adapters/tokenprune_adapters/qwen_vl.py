@@ -48,5 +48,5 @@ def _family(*names: str, order: object = None) -> Family:
 QWEN2_VL = _family("qwen2_vl")
 QWEN2_5_VL = _family("qwen2_5_vl", order=_window_order)
 QWEN3_VL = _family("qwen3_vl", "qwen3_vl_moe", "cohere_compass", "cosmos3_omni")
-QWEN3_5 = _family("qwen3_5", "qwen3_5_moe")
-GLM4V = _family("glm4v", "glm4v_moe", "glm46v", "glm_ocr")
+QWEN3_5 = _family("qwen3_5", "qwen3_5_moe", "qwen4_exp")
+GLM4V = _family("glm4v", "glm4v_moe", "glm46v", "glm_ocr", "glmga")

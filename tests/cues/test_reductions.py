@@ -54,6 +54,18 @@ class TestAgainstAttentionWrittenOut:
         torch.testing.assert_close(mean.double(), written_out(query, key, mask).mean((1, 2)), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("additive", [False, True])
+@pytest.mark.parametrize("chunk", [1, 3, 64])
+def test_padding_looks_at_nothing_that_counts(additive, chunk):
+    query, key, length = sample(B, H, K, D), sample(B, H, K, D, seed=1), 4
+    mask = (torch.arange(K) < length).expand(B, 1, K, K)
+    given = torch.zeros(B, 1, K, K).masked_fill(~mask, torch.finfo(torch.float32).min) if additive else mask
+    mean = received(chunk)(query, key, given, SCALE)
+    alone = received(chunk)(query[:, :, :length], key[:, :, :length], None, SCALE)
+    torch.testing.assert_close(mean[:, :length], alone)
+    assert not mean[:, length:].any()
+
+
 @pytest.mark.parametrize("reduce", [cls_row(), received()], ids=["row", "received"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_read_in_float32(reduce, dtype):

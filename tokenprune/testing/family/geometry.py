@@ -113,6 +113,12 @@ def _cls_is_no_token(subject: Subject, origin: Origin) -> None:
     require(not tokens[at].any(), f"the CLS token is {cls} in its sequence")
 
 
+def _received(weights: Tensor) -> Tensor:
+    """[b * S]: the mean weight [b, H, S, S] that a place gets; where nobody looks is padding, which does not count."""
+    real = weights.any(1).any(1).float()  # [b, S]
+    return ((weights.mean(1) * real[:, :, None]).sum(1) / real.sum(-1, keepdim=True)).flatten()
+
+
 def _mean(values: Tensor, over: Tensor) -> Tensor:
     """[S, C] averaged over what each row of [R, S] marks: [R, C]."""
     share = over.double()
@@ -133,7 +139,7 @@ def _eager(subject: Subject, call: dict[str, Any], source: str) -> Tensor:
             weights.append(output[1])
         return output
 
-    before = {one: one.config._attn_implementation for one in attentions(subject)}
+    before = {one: one.config._attn_implementation for one in attentions(subject).values()}
     for one in before:
         one.config._attn_implementation = "eager"
     beside[name] = noting
@@ -145,13 +151,6 @@ def _eager(subject: Subject, call: dict[str, Any], source: str) -> Tensor:
         for one, was in before.items():
             one.config._attn_implementation = was
     if kind == "received_attention":
-        return torch.cat([_received(one).flatten() for one in weights])
+        return torch.cat([_received(one) for one in weights])
     at = 0 if tower_of(subject.family, subject.model)[1].cls == "first" else -1
     return torch.cat([one[:, :, at].transpose(0, 1).flatten(1) for one in weights], -1)
-
-
-def _received(weights: Tensor) -> Tensor:
-    """[B, K]: the mean of [B, H, K, K] over heads and queries; what nobody looks at is padding, and does not count."""
-    per = weights.mean(1)  # [B, K, K]
-    there = per.any(1)  # [B, K]
-    return torch.stack([one[here].mean(0) for one, here in zip(per, there, strict=True)])

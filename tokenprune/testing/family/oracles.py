@@ -9,34 +9,44 @@ from torch import Tensor
 
 from tokenprune.receipt import Receipt
 from tokenprune.testing.family.report import NotApplicable
+from tokenprune.testing.family.streams import deep_streams, per_layer, per_token, stream
 from tokenprune.testing.family.subject import BUDGET, STEPS, TOLERANCE, Heard, Subject, agree, most
 from tokenprune.testing.search import require
-
-POLICIES = ("keep", "renumber")
 
 
 def equals_run_by_hand(subject: Subject) -> str:
     """The language model, run without cache on each prompt's embeddings that stay, gives the same hidden states."""
-    call = subject.call()
+    alone = subject.in_company() > TOLERANCE  # the unmodified model cannot do batches
+    calls = [subject.call(one) for one in subject.prompts] if alone else [subject.call()]
+    worst = max(_runs_by_hand(subject, call) for call in calls)
+    policies = " and ".join(subject.family.policies)
+    return f"hidden states within {worst:.0e}, {policies}{', each prompt alone' if alone else ''}"
+
+
+def _runs_by_hand(subject: Subject, call: dict[str, Any]) -> float:
     full, worst = subject.full(call), 0.0
-    for policy in POLICIES:
+    own = full.given.get("position_ids")
+    same = {} if own is None or own.ndim > 2 else {"position_ids": own}  # forward counts padding, generate does not
+    for policy in subject.family.policies:
         with subject.attached(positions=policy) as pruned:
             with subject.listening() as heard:
                 ids, _ = subject.generate(call)
-            logits = subject.forward(call)
+            logits = subject.forward({**call, **same})
         assert pruned.receipt is not None
         for sample, slots in enumerate(pruned.receipt.slots):
             new = ids[sample, -STEPS:-1]
-            more = _per_layer(full, heard[1:], sample, slots)
+            more = per_layer(full, heard[1:], sample, slots)
             hand = _by_hand(subject, call, full, sample, slots, new, policy, more)
             found = torch.cat([heard[0].gave[sample, -len(slots) :], *(one.gave[sample] for one in heard[1:])])
             worst = max(worst, agree(found, hand, f"{policy}: the pruned model and the one run by hand"))
             worst = max(worst, _logits_agree(subject, hand[: len(slots)], logits[sample], slots))
-    return f"hidden states within {worst:.0e}, {' and '.join(POLICIES)}"
+    return worst
 
 
 def equals_masked(subject: Subject) -> str:
     """The unmodified model with the dropped columns masked gives the same ids and logits."""
+    if not subject.family.takes_positions:
+        raise NotApplicable("this model counts places by itself, and masked columns are places too")
     call, worst = subject.call(), 0.0
     rest = {name: value for name, value in call.items() if name != "input_ids"}
     positions = subject.model._prepare_position_ids_for_generation(call["input_ids"], dict(rest))
@@ -56,18 +66,20 @@ def equals_masked(subject: Subject) -> str:
 
 def streams_are_cut_alike(subject: Subject) -> str:
     """Everything per token that the language model is handed is that of the full prompt at the columns that stay."""
-    call = subject.call()
+    call, policy = subject.call(), subject.family.policies[0]
     full = subject.full(call).given
-    with subject.attached(positions="keep") as pruned, subject.listening() as heard:
+    with subject.attached(positions=policy) as pruned, subject.listening() as heard:
         subject.generate(call, max_new_tokens=1)
     assert pruned.receipt is not None
     short, seen = heard[0].given, []
     for name, value in full.items():
+        if name == "position_ids" and policy != "keep":
+            continue
         for sample, slots in enumerate(pruned.receipt.slots):
-            left = _stream(name, value, full, sample, slots)
+            left = stream(name, value, full, sample, slots)
             if left is None:
                 continue
-            right = _stream(name, short[name], short, sample, None, count=len(slots))
+            right = stream(name, short[name], short, sample, None, count=len(slots))
             assert right is not None
             require(
                 len(left) == len(right) and all(map(torch.equal, left, right)), f"{name} is cut like the ids", sample
@@ -75,35 +87,6 @@ def streams_are_cut_alike(subject: Subject) -> str:
             seen.append(name)
     require("inputs_embeds" in seen, "the language model is handed embeddings", sorted(full))
     return ", ".join(dict.fromkeys(seen))
-
-
-def _stream(
-    name: str, value: Any, given: dict[str, Any], sample: int, slots: Tensor | None, count: int = 0
-) -> list[Tensor] | None:
-    """One prompt's part of a per-token argument at some columns, the last ``count`` by default; None: not per token."""
-    batch, length = given["inputs_embeds"].shape[:2]
-    columns = torch.arange(length - count, length) if slots is None else slots
-    if name in ("deepstack_visual_embeds", "deepstack_features") and value is not None:
-        visual = (given["vision_mask"] if isinstance(value, dict) else given["visual_pos_masks"]).view(batch, length)
-        rows = visual.flatten().cumsum(0).view(batch, length)[sample, columns] - 1
-        here = visual[sample, columns]
-        return [layer[rows[here]] for layer in (value.values() if isinstance(value, dict) else value)]
-    if not isinstance(value, Tensor) or name == "attention_mask":
-        return None
-    if name == "position_ids":
-        value = value.expand(*value.shape[:-2], batch, -1)[..., sample, columns]
-        return [value[1:] if value.ndim == 2 and len(value) == 4 else value]  # four: the first counts texts, not tokens
-    return [value[sample, columns]] if value.shape[:2] == (batch, length) else None
-
-
-def _per_layer(full: Heard, decoded: list[Heard], sample: int, slots: Tensor) -> dict[str, Tensor]:
-    """[1, S, ...] what a language model is handed besides embeddings: of the columns that stay, and of decoded ids."""
-    shape = full.given["inputs_embeds"].shape[:2]
-    return {
-        name: torch.cat([value[sample, slots], *(one.given[name][sample] for one in decoded)])[None]
-        for name, value in full.given.items()
-        if name != "inputs_embeds" and isinstance(value, Tensor) and value.ndim > 3 and value.shape[:2] == shape
-    }
 
 
 def _by_hand(
@@ -120,10 +103,12 @@ def _by_hand(
     given, model = full.given, subject.model
     with torch.no_grad():
         embeds = torch.cat([given["inputs_embeds"][sample, slots], model.get_input_embeddings()(new)])
-    positions = _positions(call, given["position_ids"], sample, slots, len(new), policy)
+    own = call["attention_mask"].cumsum(-1) - 1 if given.get("position_ids") is None else given["position_ids"]
+    made = _positions(call, own, sample, slots, len(new), policy)
+    positions = made[1:] if _counts_texts(subject, made) else made
     visual = call["input_ids"][sample, slots] == getattr(model.config, subject.family.placeholder)
     visual = torch.cat([visual, torch.zeros(len(new), dtype=torch.bool)])
-    more = {**more, **_deep_streams(given, visual, sample, slots)}
+    more = {**more, **deep_streams(given, visual, sample, slots), **per_token(call, given, sample, slots, new)}
     mask = torch.ones(1, len(embeds), dtype=torch.long)
     with torch.no_grad():
         output = subject.language_model(
@@ -137,18 +122,6 @@ def _by_hand(
     return hidden
 
 
-def _deep_streams(given: dict[str, Any], visual: Tensor, sample: int, slots: Tensor) -> dict[str, Any]:
-    """What enters layers of the language model beside the embeddings, for the columns that stay."""
-    if given.get("deepstack_visual_embeds") is not None:
-        layers = _stream("deepstack_visual_embeds", given["deepstack_visual_embeds"], given, sample, slots)
-        return {"visual_pos_masks": visual[None], "deepstack_visual_embeds": layers}
-    if given.get("deepstack_features") is not None:
-        layers = _stream("deepstack_features", given["deepstack_features"], given, sample, slots)
-        streams = dict(zip(given["deepstack_features"], layers or [], strict=True))
-        return {"vision_mask": visual[None, :, None], "deepstack_features": streams}
-    return {}
-
-
 def _positions(call: dict[str, Any], positions: Tensor, sample: int, slots: Tensor, new: int, policy: str) -> Tensor:
     """[S] or [A, S] position ids of the columns that stay, and of what is decoded after them."""
     mine = positions.expand(*positions.shape[:-2], len(call["input_ids"]), -1)[..., sample, :]
@@ -156,8 +129,13 @@ def _positions(call: dict[str, Any], positions: Tensor, sample: int, slots: Tens
         dropped = call["attention_mask"][sample].bool()
         dropped[slots] = False
         mine = mine - dropped.cumsum(0)
-    made = torch.cat([mine[..., slots], mine[..., -1:] + 1 + torch.arange(new)], -1)
-    return made[1:] if made.ndim == 2 and len(made) == 4 else made  # four: the first only says where texts begin
+    return torch.cat([mine[..., slots], mine[..., -1:] + 1 + torch.arange(new)], -1)
+
+
+def _counts_texts(subject: Subject, positions: Tensor) -> bool:
+    """Whether the first axis of [A, S] position ids only says where texts begin: one more than there are sections."""
+    rope = getattr(subject.language_model.config, "rope_parameters", None) or {}
+    return positions.ndim == 2 and len(positions) == len(rope.get("mrope_section") or (0, 0, 0)) + 1
 
 
 def _logits_agree(subject: Subject, hidden: Tensor, logits: Tensor, slots: Tensor) -> float:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tokenprune.family import submodule, tower_of
 from tokenprune.features import pieces_of
+from tokenprune.listen import cue_sources
 from tokenprune.testing.family.report import NotApplicable
 from tokenprune.testing.family.subject import Subject
 
@@ -51,35 +52,46 @@ def features(subject: Subject, call: dict[str, Any]) -> Tensor:
     return torch.cat(pieces_of(output, subject.family.feature_field))
 
 
-def attentions(subject: Subject) -> list[Any]:
-    """The attention modules of the encoder, in order of depth."""
+def attentions(subject: Subject) -> dict[int, Any]:
+    """The attention modules of the encoder by layer, in order of depth."""
     encoder, spec = tower_of(subject.family, subject.model)
     if subject.family.tower is None:
-        return []
+        return {}
     for path in spec.attention:
-        stem, suffix = path.split(".{}")
-        try:
-            return [submodule(encoder, f"{stem}.{at}{suffix}") for at in range(len(submodule(encoder, stem)))]
-        except AttributeError:
-            continue
+        stem, suffix = path.split(".{}.")
+        found = {}
+        with suppress(AttributeError):
+            for at, layer in enumerate(submodule(encoder, stem)):
+                with suppress(AttributeError):  # a layer with a convolution in its place
+                    found[at] = submodule(layer, suffix)
+        if found:
+            return found
     raise NotApplicable("no attention of the encoder can be read")
 
 
-@contextmanager
-def _noted(subject: Subject, *, identity: bool) -> Iterator[dict[str, list[Tensor]]]:
-    """Note what enters the first attention and the projector; on wish with the identity in place of every attention."""
-    noted: dict[str, list[Tensor]] = {"attention": [], "projector": []}
+@dataclass
+class _Noted:
+    """What enters the attention of each layer, a call each, and each call of the projector."""
 
-    def enters(name: str, inputs: tuple[Any, ...], given: dict[str, Any]) -> Tensor:
+    layers: dict[int, list[Tensor]] = field(default_factory=dict)
+    projector: list[Tensor] = field(default_factory=list)
+
+
+@contextmanager
+def _noted(subject: Subject, *, identity: bool) -> Iterator[_Noted]:
+    """Note what enters attention and the projector; on wish with the identity in place of every attention."""
+    noted = _Noted()
+
+    def enters(inputs: tuple[Any, ...], given: dict[str, Any]) -> Tensor:
         hidden: Tensor = inputs[0] if inputs else next(iter(given.values()))
-        noted.setdefault(name, []).append(hidden)
         return hidden
 
     with ExitStack() as stack:
-        for at, module in enumerate(attentions(subject)):
+        for at, module in attentions(subject).items():
 
             def pass_on(_: Any, inputs: Any, given: Any, output: Any, at: int = at) -> Any:
-                hidden = enters("attention" if at == 0 else "other", inputs, given)
+                hidden = enters(inputs, given)
+                noted.layers.setdefault(at, []).append(hidden)
                 if not identity:
                     return None
                 return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
@@ -89,10 +101,20 @@ def _noted(subject: Subject, *, identity: bool) -> Iterator[dict[str, list[Tenso
             projector = submodule(subject.model.base_model, subject.family.projector)
 
             def note(_: Any, inputs: Any, given: Any) -> None:
-                enters("projector", inputs, given)
+                noted.projector.append(enters(inputs, given))
 
             stack.callback(projector.register_forward_pre_hook(note, with_kwargs=True).remove)
         yield noted
+
+
+def _sequences(subject: Subject, noted: _Noted) -> list[Tensor]:
+    """What the tapped attention sees, or the first layer that sees as much: not all that is tapped reaches the rows."""
+    if not noted.layers:
+        return []
+    sources = cue_sources(subject.family, subject.model, subject.pipeline, {}).values()
+    layers = {at: [one.shape for one in calls] for at, calls in noted.layers.items()}
+    tapped = next((int(source.partition("@")[2]) for source in sources), min(layers))
+    return next(noted.layers[at] for at in sorted(layers) if layers[at] == layers[tapped])
 
 
 def origin_of(subject: Subject, call: dict[str, Any]) -> Origin:
@@ -100,7 +122,21 @@ def origin_of(subject: Subject, call: dict[str, Any]) -> Origin:
     pixels = {name: value.clone().requires_grad_() for name, value in pixels_of(subject, call).items()}
     with torch.enable_grad(), _noted(subject, identity=True) as noted:
         rows = features(subject, {**call, **pixels})
-    targets = [*pixels.values(), *noted["attention"], *noted["projector"]]
+    sequences = _sequences(subject, noted)
+    targets = [*pixels.values(), *sequences, *noted.projector]
+    every = [torch.stack(one) for one in _reached(rows, targets)]
+    seen, last = len(pixels), len(pixels) + len(sequences)
+    lengths = [one.shape[-2] for one in sequences for _ in range(one.shape[:-2].numel())]
+    return Origin(
+        _laid(every[seen:last], channels=True),
+        _laid(every[:seen], channels=False),
+        _laid(every[last:], channels=True) if noted.projector else None,
+        torch.tensor([0, *lengths[:-1]]).cumsum(0),
+    )
+
+
+def _reached(rows: Tensor, targets: list[Tensor]) -> list[list[Tensor]]:
+    """For each target and each row, where the target changes the row."""
     weights = torch.randn(rows.shape[-1], generator=torch.Generator().manual_seed(0))  # a plain sum may cancel
     reached: list[list[Tensor]] = [[] for _ in targets]
     for row in rows:
@@ -110,15 +146,7 @@ def origin_of(subject: Subject, call: dict[str, Any]) -> Origin:
             parts = torch.autograd.grad((row * weights).sum(), targets, retain_graph=True, allow_unused=True)
         for found, target, part in zip(reached, targets, parts, strict=True):
             found.append(torch.zeros_like(target, dtype=torch.bool) if part is None else part != 0)
-    every = [torch.stack(one) for one in reached]
-    seen, last = len(pixels), len(pixels) + len(noted["attention"])
-    lengths = [one.shape[-2] for one in noted["attention"] for _ in range(one.shape[:-2].numel())]
-    return Origin(
-        _laid(every[seen:last], channels=True),
-        _laid(every[:seen], channels=False),
-        _laid(every[last:], channels=True) if noted["projector"] else None,
-        torch.tensor([0, *lengths[:-1]]).cumsum(0),
-    )
+    return reached
 
 
 def _laid(parts: list[Tensor], *, channels: bool) -> Tensor:
@@ -130,4 +158,4 @@ def entering(subject: Subject, call: dict[str, Any]) -> Tensor:
     """[E, C] what enters the projector, attention in its place."""
     with torch.no_grad(), _noted(subject, identity=False) as noted:
         features(subject, call)
-    return torch.cat([one.flatten(0, -2) for one in noted["projector"]])
+    return torch.cat([one.flatten(0, -2) for one in noted.projector])

@@ -98,6 +98,15 @@ class Subject:
         finally:
             hook.remove()
 
+    def in_company(self) -> float:
+        """By how much a batch changes the logits of the unmodified model."""
+
+        def difference() -> float:
+            alone = [self.generate(self.call(one))[1] for one in self.prompts]
+            return most(self.generate(self.call())[1], torch.cat(alone))
+
+        return self.once("in company", difference)
+
     def full(self, call: dict[str, Any]) -> Heard:
         """What the language model of the unmodified model is handed for a whole prompt."""
         with self.listening() as heard:
