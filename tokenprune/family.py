@@ -26,10 +26,12 @@ class Tower:
         attention: paths from the encoder to the attention of layer ``{}``; the first that exists is used; none: no
             attention can be read.
         cls: where the CLS token stands in the encoder's sequence. None: there is none.
+        layout: as in `Family`, where this encoder lays tokens out in a way of its own. None: as the family does.
     """
 
     attention: tuple[str, ...] = ("encoder.layers.{}.self_attn", "vision_model.encoder.layers.{}.self_attn")
     cls: Literal["first", "last"] | None = None
+    layout: Callable[[Seen], Layout] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,15 @@ def family_of(model: nn.Module) -> Family:
     Raises:
         UnknownFamily: none is.
     """
-    config: Config = model.config
+    return named_family(model.config, type(model).__name__)[1]
+
+
+def named_family(config: Config, model: str) -> tuple[str, Family]:
+    """The family registered for a model of this config and class, and the name it is registered under.
+
+    Raises:
+        UnknownFamily: none is.
+    """
     known: dict[str, str] = {}
     for name in catalog("tokenprune.families"):
         try:
@@ -103,10 +113,10 @@ def family_of(model: nn.Module) -> Family:
             continue
         assert isinstance(found, Family)
         if config.model_type in found.model_types:
-            return found
+            return name, found
         known[name] = name
     raise UnknownFamily(
-        f"no family is registered for model_type {config.model_type!r} ({type(model).__name__}); there is: "
+        f"no family is registered for model_type {config.model_type!r} ({model}); there is: "
         f"{', '.join(known.values()) or 'none'}. A family of your own is one file and one entry point in the group "
         "'tokenprune.families'"
     )

@@ -122,9 +122,9 @@ class Packed:
         """
         side = seen.config.vision_config.image_size // seen.config.vision_config.patch_size
         count = side**2
-        crops = self._crops(seen)
+        crops = self.crops(seen)
         numbers = torch.arange(sum(crops) * count, device=seen.device, dtype=torch.float64).view(-1, count, 1)
-        rows = torch.cat(self._pack(seen, list(torch.split(numbers, crops))))[:, 0]  # [R]
+        rows = torch.cat(self.pack(seen, list(torch.split(numbers, crops))))[:, 0]  # [R]
         if bool((rows != rows.round()).any()):
             raise UnsupportedMode(
                 "this image is shrunk between its crops, so that its rows are mixtures of tokens; give a smaller image"
@@ -150,7 +150,7 @@ class Packed:
             overview=torch.tensor([crop == 0 for number in crops for crop in range(number)]),
         )
 
-    def _crops(self, seen: Seen) -> list[int]:
+    def crops(self, seen: Seen) -> list[int]:
         """Crops of each image, the overview among them."""
         from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 
@@ -162,7 +162,7 @@ class Packed:
         sizes = zip(seen.call["image_sizes"], alone, strict=True)
         return [image_size_to_num_patches(one, pins, size) if cropped else 1 for one, cropped in sizes]
 
-    def _pack(self, seen: Seen, maps: list[Tensor]) -> list[Tensor]:
+    def pack(self, seen: Seen, maps: list[Tensor]) -> list[Tensor]:
         """Maps [crops, N, 1] through the model's own packing; a newline is -1."""
         function = seen.base.pack_image_features
         names = inspect.signature(function).parameters

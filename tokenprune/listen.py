@@ -35,7 +35,7 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
         UnknownFamily: the family is not built with this encoder.
     """
     encoder, spec = tower_of(family, model)
-    given = {"received_attention"} | ({"cls_attention"} if spec.cls else set()) if spec.attention else set()
+    given = cues_of(spec)
     sources = {}
     for wish in pipeline.reads:
         found = next((name for name in wish.split("|") if name.split("@")[0] in given), None)
@@ -48,9 +48,14 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
         kind, _, at = found.partition("@")
         depth = len(submodule(encoder, layers_path(encoder, spec)[0]))
         sources[found] = (
-            f"{kind}@{_absolute(int(at), depth, found) if at else _default(family, model, kind, depth, call)}"
+            f"{kind}@{_absolute(int(at), depth, found) if at else default_layer(family, model, kind, depth, call)}"
         )
     return sources
+
+
+def cues_of(spec: Tower) -> set[str]:
+    """The cues that an encoder gives."""
+    return {"received_attention"} | ({"cls_attention"} if spec.cls else set()) if spec.attention else set()
 
 
 def layers_path(encoder: Any, spec: Tower) -> tuple[str, str]:
@@ -73,7 +78,7 @@ def _absolute(layer: int, depth: int, name: str) -> int:
     return layer % depth
 
 
-def _default(family: Family, model: Model, kind: str, depth: int, call: Mapping[str, Any]) -> int:
+def default_layer(family: Family, model: Model, kind: str, depth: int, call: Mapping[str, Any]) -> int:
     """The layer whose output the language model gets; for received attention without CLS token the last one."""
     _, spec = tower_of(family, model)
     if kind == "received_attention" and spec.cls is None:
