@@ -11,7 +11,7 @@ from tokenprune.family import family_of, submodule, tower_of
 from tokenprune.inspection import inspect_model
 from tokenprune.layouts import Native, Packed, Tiles
 from tokenprune.listen import layers_path
-from tokenprune.placeholders import count_rows, layout_of
+from tokenprune.placeholders import count_placeholders, count_rows, layout_of
 
 
 @pytest.fixture
@@ -180,3 +180,26 @@ def test_a_model_that_cannot_be_built_is_said(monkeypatch):
         AttachError, match="cannot lay out a model of LlavaConfig: sizes do not fit: 3 and 4; a default"
     ):
         inspect_model("llava")
+
+
+@pytest.mark.parametrize("strategy", ["full", "default"])
+@pytest.mark.parametrize("build", [tiles.llava, tiles.llava_siglip])
+def test_rows_beside_the_patches_are_counted(build, strategy):
+    model = build()
+    model.config.vision_feature_select_strategy = strategy
+    pixels = torch.randn(2, 3, 24, 24)
+    with torch.no_grad():
+        rows = torch.cat(list(model.model.get_image_features(pixels, return_dict=True).pooler_output))
+    assert count_rows(family_of(model), model, {"pixel_values": pixels}) == len(rows)
+
+
+def test_an_image_processor_is_shown_the_image_upright():
+    model, shown = native.qwen2_vl(), []
+
+    def processor(images, return_tensors):
+        shown.extend(image.size for image in images)
+        return {"image_grid_thw": torch.tensor([[1, 4, 6]])}
+
+    found = count_placeholders(family_of(model), model, (40, 60), processor, "")
+    assert shown == [(60, 40)]
+    assert (found.height, found.width, found.count, found.note) == (40, 60, 6, "")
