@@ -43,6 +43,7 @@ def attach(model: Model, pipeline: Source = "vispruner", *, strict: bool = False
 
     Raises:
         UnknownFamily: no family is registered for this model.
+        RefusedFamily: this model cannot be pruned; the message says why.
         AlreadyAttached: it has a pipeline.
         MissingCue: the pipeline reads what this model does not give.
         AttachError: the model is a wrapper, or this transformers version lacks what is needed.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from tokenprune.errors import PluginError, UnknownFamily
+from tokenprune.errors import PluginError, RefusedFamily, UnknownFamily
 from tokenprune.layout import Layout, Seen
 from tokenprune.layouts import Tiles
 from tokenprune.registry import catalog, resolve
@@ -94,6 +94,7 @@ def family_of(model: nn.Module) -> Family:
 
     Raises:
         UnknownFamily: none is.
+        RefusedFamily: none is, and a plug-in says why there can be none.
     """
     return named_family(model.config, type(model).__name__)[1]
 
@@ -103,6 +104,7 @@ def named_family(config: Config, model: str) -> tuple[str, Family]:
 
     Raises:
         UnknownFamily: none is.
+        RefusedFamily: none is, and a plug-in says why there can be none.
     """
     known: dict[str, str] = {}
     for name in catalog("tokenprune.families"):
@@ -115,11 +117,43 @@ def named_family(config: Config, model: str) -> tuple[str, Family]:
         if config.model_type in found.model_types:
             return name, found
         known[name] = name
+    check_not_refused(config, model)
     raise UnknownFamily(
         f"no family is registered for model_type {config.model_type!r} ({model}); there is: "
         f"{', '.join(known.values()) or 'none'}. A family of your own is one file and one entry point in the group "
         "'tokenprune.families'"
     )
+
+
+def refusal(model_type: str) -> str | None:
+    """Why models of a type cannot be pruned, as tables in the group ``tokenprune.refusals`` say. None: none does."""
+    for name in catalog("tokenprune.refusals"):
+        try:
+            table = resolve("tokenprune.refusals", name, is_table, "a mapping of model types to reasons")
+        except PluginError:
+            continue
+        assert isinstance(table, Mapping)
+        if model_type in table:
+            return str(table[model_type])
+    return None
+
+
+def check_not_refused(config: Config, model: str) -> None:
+    """See whether a table of refusals names a model of this config and class.
+
+    Raises:
+        RefusedFamily: one does.
+    """
+    if reason := refusal(getattr(config, "model_type", "")):
+        raise RefusedFamily(
+            f"{model} (model_type {config.model_type!r}) cannot be pruned: {reason}. Unattached it runs as ever; "
+            "'tokenprune list' names the families that can be pruned"
+        )
+
+
+def is_table(found: object) -> bool:
+    """Whether a plug-in's object can be a table of refusals: model types to texts."""
+    return isinstance(found, Mapping) and all(isinstance(text, str) for pair in found.items() for text in pair)
 
 
 def tower_of(family: Family, model: Model) -> tuple[Any, Tower]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tokenprune.configs import config_of, laid_out, processor_of
-from tokenprune.errors import AttachError, MissingCue, TokenpruneError, UnknownFamily
+from tokenprune.errors import AttachError, MissingCue, RefusedFamily, TokenpruneError, UnknownFamily
 from tokenprune.family import Family, Model, named_family, tower_of
 from tokenprune.listen import cue_sources, cues_of, default_layer, layers_path
 from tokenprune.pipeline import load
@@ -74,7 +74,7 @@ def inspect_model(source: str, image: Size | None = None) -> Inspection:
     try:
         name, family = named_family(config, type(config).__name__)
         model = laid_out(config)
-    except UnknownFamily as problem:
+    except (UnknownFamily, RefusedFamily) as problem:
         return Inspection(kind, name, str(problem))
     try:
         check_seams(model)

@@ -7,7 +7,7 @@ import inspect
 import torch
 
 from tokenprune.errors import AttachError
-from tokenprune.family import Model
+from tokenprune.family import Model, check_not_refused
 
 
 def unwrapped(model: Model) -> Model:
@@ -15,12 +15,14 @@ def unwrapped(model: Model) -> Model:
 
     Raises:
         AttachError: it is another wrapper, or no transformers model.
+        RefusedFamily: it cannot generate, and a table of refusals says why.
     """
     _refuse_wrapper(model)  # first: some of them pretend to have what is inside
     if hasattr(model, "get_base_model"):  # PEFT runs the model inside, adapters and all
         model = model.get_base_model()
         _refuse_wrapper(model)
     if not hasattr(model, "config") or not hasattr(model, "generate"):
+        check_not_refused(getattr(model, "config", None), type(model).__name__)
         raise AttachError(
             f"{type(model).__name__} is not a transformers model with generate(); load it with "
             "AutoModelForImageTextToText"
