@@ -14,6 +14,9 @@ from tokenprune.registry import catalog, resolve
 if TYPE_CHECKING:
     from torch import nn
 
+    from tokenprune.cross_attention import CrossAttention
+    from tokenprune.cues import Reduce
+
 Config = Any  # a transformers configuration; typed Any on purpose
 Model = Any  # a transformers model
 
@@ -27,11 +30,13 @@ class Tower:
             attention can be read.
         cls: where the CLS token stands in the encoder's sequence. None: there is none.
         layout: as in `Family`, where this encoder lays tokens out in a way of its own. None: as the family does.
+        reads: cues that are read in a way of their own, by name: from the config, what reduces queries and keys.
     """
 
     attention: tuple[str, ...] = ("encoder.layers.{}.self_attn", "vision_model.encoder.layers.{}.self_attn")
     cls: Literal["first", "last"] | None = None
     layout: Callable[[Seen], Layout] | None = None
+    reads: Mapping[str, Callable[[Config], Reduce]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Family:
         feature_field: field of the encoder's output that holds the feature rows.
         positions: the default policy for position ids.
         first_position: the first position id that ``forward`` makes by itself.
+        cross: how the language model looks at images through cross-attention. None: they stand among its slots.
     """
 
     model_types: tuple[str, ...]
@@ -68,6 +74,7 @@ class Family:
     feature_field: str = "pooler_output"
     positions: Literal["keep", "renumber"] = "renumber"
     first_position: int = 0
+    cross: CrossAttention | None = None
 
 
 def _deepest(config: Config) -> int:

@@ -77,7 +77,7 @@ def inspect_model(source: str, image: Size | None = None) -> Inspection:
     except (UnknownFamily, RefusedFamily) as problem:
         return Inspection(kind, name, str(problem))
     try:
-        check_seams(model)
+        check_seams(family, model)
         found = _tower(family, model)
     except AttachError as problem:
         return Inspection(kind, name, str(problem), type(model).__name__)
@@ -88,7 +88,9 @@ def inspect_model(source: str, image: Size | None = None) -> Inspection:
         type(model).__name__,
         **found,
         positions=family.positions,
-        placeholders=image and count_placeholders(family, model, image, *processor_of(source)),
+        placeholders=None
+        if image is None or family.cross
+        else count_placeholders(family, model, image, *processor_of(source)),
         pipelines={one: _why_not(family, model, one) for one in list_pipelines()},
     )
 
@@ -101,7 +103,7 @@ def _tower(family: Family, model: Model) -> dict[str, Any]:
         "encoder": model.config.vision_config.model_type,
         "tower": family.tower,
         "cls": spec.cls,
-        "layout": getattr(layout, "__name__", type(layout).__name__.lower()),
+        "layout": "cross-attention" if family.cross else getattr(layout, "__name__", type(layout).__name__.lower()),
     }
     if not spec.attention:
         return found

@@ -55,7 +55,7 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
 
 def cues_of(spec: Tower) -> set[str]:
     """The cues that an encoder gives."""
-    return {"received_attention"} | ({"cls_attention"} if spec.cls else set()) if spec.attention else set()
+    return {"received_attention", *spec.reads, *(["cls_attention"] if spec.cls else [])} if spec.attention else set()
 
 
 def layers_path(encoder: Any, spec: Tower) -> tuple[str, str]:
@@ -129,7 +129,7 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
         for layer in dict.fromkeys(source.partition("@")[2] for source in sources.values()):
             stem, attention = layers_path(encoder, spec)
             here = {name: source for name, source in sources.items() if source.endswith(f"@{layer}")}
-            reads = _Reads(here, spec, heard)
+            reads = _Reads(here, model.config, spec, heard)
             taps.append(stack.enter_context(tap(submodule(encoder, f"{stem}.{layer}.{attention}"), reads)))
         yield heard
         for found in taps:
@@ -139,9 +139,10 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
 class _Reads:
     """The cues that come from one layer."""
 
-    def __init__(self, sources: Mapping[str, str], spec: Tower, heard: Heard) -> None:
-        row, mean = cls_row(0 if spec.cls == "first" else -1), received()
-        self.reduces = {name: row if source.startswith("cls_attention") else mean for name, source in sources.items()}
+    def __init__(self, sources: Mapping[str, str], config: Any, spec: Tower, heard: Heard) -> None:
+        usual = {"cls_attention": cls_row(0 if spec.cls == "first" else -1), "received_attention": received()}
+        reads = usual | {name: make(config) for name, make in spec.reads.items()}
+        self.reduces = {name: reads[source.partition("@")[0]] for name, source in sources.items()}
         self.heard = heard
 
     def __call__(self, query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:

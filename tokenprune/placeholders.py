@@ -47,8 +47,11 @@ def count_rows(family: Family, model: Model, call: Mapping[str, Any]) -> int | N
         call: what its image processor returns.
 
     Returns:
-        None where the layout is none of `tokenprune.layouts`: only a run tells.
+        None where the layout is none of `tokenprune.layouts`, so that only a run tells, and where images fill no
+        placeholders.
     """
+    if family.cross is not None:
+        return None
     config, spec = Settings(model.config, call), tower_of(family, model)[1]
     layout = layout_of(family, spec)
     none = torch.zeros(0, 0)

@@ -32,7 +32,6 @@ REFUSED = {
     "kosmos-2": _LATENTS.format(64),
     "kosmos-2.5": _LATENTS.format(2048),
     "mistral4": "it is a language model without a vision encoder",
-    "mllama": _SEEN,
     "pi0": "it answers with the actions of a robot, and has no generate()",
     "pix2struct": _SEEN,
     "pp_formulanet": _SEEN,

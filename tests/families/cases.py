@@ -1,8 +1,8 @@
 """Every model that is proven, by name."""
 
-from families import crops, native, tiles
+from families import crops, crossed, native, tiles
 
-_MODULES = {"tiles": tiles, "packed": crops, "native": native}
+_MODULES = {"tiles": tiles, "packed": crops, "native": native, "crossed": crossed}
 CASES = {name: case for module in _MODULES.values() for name, case in module.CASES.items()}
 
 

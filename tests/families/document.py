@@ -47,7 +47,9 @@ The checks:
 - place: each token's line and column are where the pixels lie that it is made of.
 
 Cues: `CLS row` is the attention that the CLS token pays; `received` the mean that each patch receives, where there is
-no CLS token. Layouts: `tiles` of one size, `native` size of each image, `packed` crops with an overview.
+no CLS token; `CLS rows` what the CLS token of each tile pays to its own tile. Layouts: `tiles` of one size, `native`
+size of each image, `packed` crops with an overview, `crossed`: tiles that the text looks at through cross-attention, so
+that the prompt keeps its length and the images' keys and values get fewer.
 
 Not applicable:
 
@@ -87,6 +89,7 @@ def row(name):
     _, tower = tower_of(family, model)
     cue = {None: "received", "first": "CLS row", "last": "CLS row (last)"}[tower.cls] if tower.attention else "none"
     said = report(name)
+    cue = "CLS rows" if "cls_attention" in tower.reads else cue
     encoder = model.config.vision_config.model_type
     signs = [SIGN[said.verdicts[check].status] for check in CHECKS]
     facts = [

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.receipt import Receipt
+from tokenprune.testing.family.crossed import equals_masked_images
 from tokenprune.testing.family.report import NotApplicable
 from tokenprune.testing.family.subject import BUDGET, STEPS, TOLERANCE, Heard, Subject, agree, most
 from tokenprune.testing.search import require
@@ -17,6 +18,7 @@ POLICIES = ("keep", "renumber")
 
 def equals_run_by_hand(subject: Subject) -> str:
     """The language model, run without cache on each prompt's embeddings that stay, gives the same hidden states."""
+    _needs_slots(subject)
     call = subject.call()
     full, worst = subject.full(call), 0.0
     for policy in POLICIES:
@@ -36,6 +38,8 @@ def equals_run_by_hand(subject: Subject) -> str:
 
 def equals_masked(subject: Subject) -> str:
     """The unmodified model with the dropped columns masked gives the same ids and logits."""
+    if subject.family.cross is not None:
+        return equals_masked_images(subject)
     call, worst = subject.call(), 0.0
     rest = {name: value for name, value in call.items() if name != "input_ids"}
     positions = subject.model._prepare_position_ids_for_generation(call["input_ids"], dict(rest))
@@ -55,6 +59,7 @@ def equals_masked(subject: Subject) -> str:
 
 def streams_are_cut_alike(subject: Subject) -> str:
     """Everything per token that the language model is handed is that of the full prompt at the columns that stay."""
+    _needs_slots(subject)
     call = subject.call()
     full = subject.full(call).given
     with subject.attached(positions="keep") as pruned, subject.listening() as heard:
@@ -74,6 +79,11 @@ def streams_are_cut_alike(subject: Subject) -> str:
             seen.append(name)
     require("inputs_embeds" in seen, "the language model is handed embeddings", sorted(full))
     return ", ".join(dict.fromkeys(seen))
+
+
+def _needs_slots(subject: Subject) -> None:
+    if subject.family.cross is not None:
+        raise NotApplicable("the prompt is not shortened, since the language model looks at images by cross-attention")
 
 
 def _stream(

@@ -45,7 +45,10 @@ def pixels_of(subject: Subject, call: dict[str, Any]) -> Tensor:
 
 def features(subject: Subject, call: dict[str, Any]) -> Tensor:
     """[R, C] feature rows, from the model's own function."""
-    function = subject.model.base_model.get_image_features
+    base, cross = subject.model.base_model, subject.family.cross
+    if cross is not None:
+        return cross.encode(base, call).flatten(0, -2)
+    function = base.get_image_features
     arguments = {name: call[name] for name in inspect.signature(function).parameters if name in call}
     output = function(**arguments, return_dict=True)
     return torch.cat([piece.reshape(-1, piece.shape[-1]) for piece in output[subject.family.feature_field]])
@@ -74,10 +77,12 @@ def _noted(subject: Subject, *, identity: bool) -> Iterator[dict[str, Tensor]]:
         return hidden
 
     with ExitStack() as stack:
-        for at, module in enumerate(attentions(subject)):
+        first, *_ = attentions(subject)
+        encoder, _ = tower_of(subject.family, subject.model)
+        for module in (one for one in encoder.modules() if type(one) is type(first)):
 
-            def pass_on(_: Any, inputs: Any, given: Any, output: Any, at: int = at) -> Any:
-                hidden = enters("attention" if at == 0 else "other", inputs, given)
+            def pass_on(asked: Any, inputs: Any, given: Any, output: Any) -> Any:
+                hidden = enters("attention" if asked is first else "other", inputs, given)
                 if not identity:
                     return None
                 return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
