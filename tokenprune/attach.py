@@ -43,6 +43,7 @@ def attach(model: Model, pipeline: Source = "vispruner", *, strict: bool = False
 
     Raises:
         UnknownFamily: no family is registered for this model.
+        RefusedFamily: this model cannot be pruned; the message says why.
         AlreadyAttached: it has a pipeline.
         MissingCue: the pipeline reads what this model does not give.
         UnsupportedMode: the pipeline asks for position ids that this model does not follow.
@@ -56,7 +57,7 @@ def attach(model: Model, pipeline: Source = "vispruner", *, strict: bool = False
                 f"this {type(inner).__name__} already runs {inner.__dict__[_KEY].pipeline.name!r}; detach that first"
             )
         family = family_of(inner)
-        check_seams(inner)
+        check_seams(family, inner)
         check_policy(family, inner, chosen.positions)
         cue_sources(family, inner, chosen, {})
         return Attachment(inner, family, chosen, strict)
@@ -165,14 +166,17 @@ class Attachment:
             return self._apart(*args, **kwargs) if ours else self._forward(*args, **kwargs)
         if self._part_of_running(kwargs):
             return self._forward(*args, **kwargs)
-        call = bound(self._ours["forward"], args, kwargs)
+        call, parts = (
+            bound(self._ours["forward"], args, kwargs),
+            (self.family, self.model, self.pipeline, self._forward),
+        )
         with self._running(call) as attached, self._hidden():
             if attached and self._has_work(call):
-                output, receipt = pruned_forward(self.family, self.model, self.pipeline, self._forward, call)
+                output, receipt = pruned_forward(*parts, call)
                 self._record(receipt)
                 return output
             goes_on = attached and continues(call)
-            return continued_forward(self.family, self._forward, call) if goes_on else self._forward(*args, **kwargs)
+            return continued_forward(*parts, call) if goes_on else self._forward(*args, **kwargs)
 
     def _has_work(self, call: Mapping[str, Any]) -> bool:
         """Whether a call brings images that can be pruned; says so when it brings some that cannot."""

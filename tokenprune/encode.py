@@ -73,9 +73,9 @@ def encode(
     rows, room = torch.cat(pieces), placeholder.sum(-1).tolist()
     if len(rows) != sum(room):
         _sample_of([len(piece) for piece in pieces], room)  # does not fit, and says so
-    layout = family.layout(Seen(Settings(model.config, call), base, call, pieces, ids, placeholder))
-    projected = pipeline.stages[0].space == "projected" or not heard.encoder
     spec = tower_of(family, model)[1]
+    layout = (spec.layout or family.layout)(Seen(Settings(model.config, call), base, call, pieces, ids, placeholder))
+    projected = pipeline.stages[0].space == "projected" or not heard.encoder
     space = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
     cues: dict[str, Cue] = {
         name: layout.pool(_flat(layout, spec, sources[name], values)) for name, values in heard.cues.items()

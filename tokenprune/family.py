@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from tokenprune.errors import PluginError, UnknownFamily, UnsupportedMode
+from tokenprune.errors import PluginError, RefusedFamily, UnknownFamily, UnsupportedMode
 from tokenprune.layout import Layout, Seen
 from tokenprune.layouts import Tiles
 from tokenprune.registry import catalog, resolve
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from tokenprune.cross_attention import CrossAttention
+    from tokenprune.reductions import Reduce
 
 Config = Any  # a transformers configuration; typed Any on purpose
 Model = Any  # a transformers model
@@ -26,10 +29,14 @@ class Tower:
         attention: paths from the encoder to the attention of layer ``{}``; the first that exists is used; none: no
             attention can be read.
         cls: where the CLS token stands in the encoder's sequence. None: there is none.
+        layout: as in `Family`, where this encoder lays tokens out in a way of its own. None: as the family does.
+        reads: cues that are read in a way of their own, by name: from the config, what reduces queries and keys.
     """
 
     attention: tuple[str, ...] = ("encoder.layers.{}.self_attn", "vision_model.encoder.layers.{}.self_attn")
     cls: Literal["first", "last"] | None = None
+    layout: Callable[[Seen], Layout] | None = None
+    reads: Mapping[str, Callable[[Config], Reduce]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class Family:
         positions: the default policy for position ids.
         first_position: the first position id that ``forward`` makes by itself.
         policies: the policies that the model can follow; one that counts places by itself takes no ids that are kept.
+        cross: how the language model looks at images through cross-attention. None: they stand among its slots.
     """
 
     model_types: tuple[str, ...]
@@ -68,6 +76,7 @@ class Family:
     positions: Literal["keep", "renumber"] = "renumber"
     first_position: int = 0
     policies: tuple[str, ...] = ("keep", "renumber")
+    cross: CrossAttention | None = None
 
     @property
     def takes_positions(self) -> bool:
@@ -99,8 +108,18 @@ def family_of(model: nn.Module) -> Family:
 
     Raises:
         UnknownFamily: none is.
+        RefusedFamily: none is, and a plug-in says why there can be none.
     """
-    config: Config = model.config
+    return named_family(model.config, type(model).__name__)[1]
+
+
+def named_family(config: Config, model: str) -> tuple[str, Family]:
+    """The family registered for a model of this config and class, and the name it is registered under.
+
+    Raises:
+        UnknownFamily: none is.
+        RefusedFamily: none is, and a plug-in says why there can be none.
+    """
     known: dict[str, str] = {}
     for name in catalog("tokenprune.families"):
         try:
@@ -110,10 +129,11 @@ def family_of(model: nn.Module) -> Family:
             continue
         assert isinstance(found, Family)
         if config.model_type in found.model_types:
-            return found
+            return name, found
         known[name] = name
+    check_not_refused(config, model)
     raise UnknownFamily(
-        f"no family is registered for model_type {config.model_type!r} ({type(model).__name__}); there is: "
+        f"no family is registered for model_type {config.model_type!r} ({model}); there is: "
         f"{', '.join(known.values()) or 'none'}. A family of your own is one file and one entry point in the group "
         "'tokenprune.families'"
     )
@@ -130,6 +150,37 @@ def check_policy(family: Family, model: Model, policy: str | None) -> None:
             f"{type(model).__name__} cannot follow positions={policy!r}, because it counts places by itself; use "
             f"positions={' or '.join(map(repr, family.policies))}"
         )
+
+
+def refusal(model_type: str) -> str | None:
+    """Why models of a type cannot be pruned, as tables in the group ``tokenprune.refusals`` say. None: none does."""
+    for name in catalog("tokenprune.refusals"):
+        try:
+            table = resolve("tokenprune.refusals", name, is_table, "a mapping of model types to reasons")
+        except PluginError:
+            continue
+        assert isinstance(table, Mapping)
+        if model_type in table:
+            return str(table[model_type])
+    return None
+
+
+def check_not_refused(config: Config, model: str) -> None:
+    """See whether a table of refusals names a model of this config and class.
+
+    Raises:
+        RefusedFamily: one does.
+    """
+    if reason := refusal(getattr(config, "model_type", "")):
+        raise RefusedFamily(
+            f"{model} (model_type {config.model_type!r}) cannot be pruned: {reason}. Unattached it runs as ever; "
+            "'tokenprune list' names the families that can be pruned"
+        )
+
+
+def is_table(found: object) -> bool:
+    """Whether a plug-in's object can be a table of refusals: model types to texts."""
+    return isinstance(found, Mapping) and all(isinstance(text, str) for pair in found.items() for text in pair)
 
 
 def tower_of(family: Family, model: Model) -> tuple[Any, Tower]:

@@ -12,7 +12,7 @@ import torch
 from tokenprune.chunk import chunk_of, has_pixels, has_video
 from tokenprune.complaints import warn
 from tokenprune.errors import NothingPrunedWarning, UnsupportedMode
-from tokenprune.family import Model, family_of
+from tokenprune.family import Family, Model, family_of
 from tokenprune.forwarding import consumed, short_arguments
 from tokenprune.pipeline import Source, load
 from tokenprune.pre_llm import shorten, uncut
@@ -56,18 +56,14 @@ def prune_inputs(
     """
     chosen, inner = load(pipeline, **changes), unwrapped(model)
     family = family_of(inner)
-    if (chosen.positions or family.positions) == "keep":
-        raise UnsupportedMode(
-            "positions='keep' cannot be written into inputs, because the model numbers what it decodes by itself; "
-            "use attach, or positions='renumber'"
-        )
+    _check_writable(family, chosen.positions or family.positions)
     if has_video(inputs):
         raise UnsupportedMode("a prompt with a video cannot be pruned, only one with images alone; pass it as it is")
     if not has_pixels(family, inputs):
         return PrunedInputs(inputs)
     if inputs.get("input_ids") is None or inputs.get("inputs_embeds") is not None:
         raise UnsupportedMode(f"only input_ids with pixels can be pruned; these inputs are {', '.join(inputs)}")
-    check_seams(inner)
+    check_seams(family, inner)
     with torch.no_grad():
         short = shorten(family, inner, chosen, inputs, chunk_of(family, inner, inputs, generating=False))
     gone = consumed(inner, inputs) | {"position_ids"}
@@ -77,3 +73,21 @@ def prune_inputs(
     if message := uncut(chosen, short.receipt):
         warn(message, NothingPrunedWarning)
     return result
+
+
+def _check_writable(family: Family, policy: str) -> None:
+    """See whether a pruned prompt can be written into inputs.
+
+    Raises:
+        UnsupportedMode: it cannot.
+    """
+    if family.cross is not None:
+        raise UnsupportedMode(
+            "the model looks at images through cross-attention, so its inputs hold no visual tokens to leave out; use "
+            "attach"
+        )
+    if policy == "keep":
+        raise UnsupportedMode(
+            "positions='keep' cannot be written into inputs, because the model numbers what it decodes by itself; "
+            "use attach, or positions='renumber'"
+        )

@@ -128,11 +128,11 @@ class Packed:
         Raises:
             UnsupportedMode: the model's code interpolates between tokens, so that no row is a token.
         """
-        merge, vision, crops = self.merge(seen.config), seen.config.vision_config, self._crops(seen)
+        merge, vision, crops = self.merge(seen.config), seen.config.vision_config, self.crops(seen)
         side = vision.image_size // vision.patch_size // merge
         count, patches = side**2, raster((side, side), merge, seen.device)
         numbers = torch.arange(sum(crops) * count, device=seen.device, dtype=torch.float64).view(-1, count, 1)
-        rows = torch.cat(self._pack(seen, list(torch.split(numbers, crops))))[:, 0]  # [R]
+        rows = torch.cat(self.pack(seen, list(torch.split(numbers, crops))))[:, 0]  # [R]
         if bool((rows != rows.round()).any()):
             raise UnsupportedMode(
                 "this image is shrunk between its crops, so that its rows are mixtures of tokens; give a smaller image"
@@ -157,7 +157,7 @@ class Packed:
             overview=torch.tensor([crop == 0 for number in crops for crop in range(number)]),
         )
 
-    def _crops(self, seen: Seen) -> list[int]:
+    def crops(self, seen: Seen) -> list[int]:
         """Crops of each image, the overview among them."""
         from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 
@@ -167,7 +167,7 @@ class Packed:
         both = zip(sizes, alone, strict=True)
         return [image_size_to_num_patches(one, pins, size) if cropped else 1 for one, cropped in both]
 
-    def _pack(self, seen: Seen, maps: list[Tensor]) -> list[Tensor]:
+    def pack(self, seen: Seen, maps: list[Tensor]) -> list[Tensor]:
         """Maps [crops, N, 1] through the model's own packing; a newline is -1."""
         names = inspect.signature(function := seen.base.pack_image_features).parameters
         options = {

@@ -37,10 +37,11 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
         UnknownFamily: the family is not built with this encoder.
     """
     encoder, spec = tower_of(family, model)
-    given = OF_ALL | (OF_CLS if spec.cls else frozenset()) if spec.attention else frozenset()
+    given = cues_of(spec)
+    readable = given if family.cross else given | TEXT  # what looks at images sideways is read before its text
     sources = {}
     for wish in pipeline.reads:
-        found = next((name for name in wish.split("|") if name.split("@")[0] in given | TEXT), None)
+        found = next((name for name in wish.split("|") if name.split("@")[0] in readable), None)
         if found is None:
             raise MissingCue(
                 f"{pipeline.name!r} reads {wish.replace('|', ' or ')}; {type(model).__name__} gives "
@@ -51,11 +52,18 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
             sources[found] = found
             continue
         kind, _, at = found.partition("@")
-        layers = _attending(encoder, spec)
+        layers = attending(encoder, spec)
         sources[found] = (
-            f"{kind}@{_absolute(int(at), layers, found) if at else _default(family, model, kind, layers, call)}"
+            f"{kind}@{_absolute(int(at), layers, found) if at else default_layer(family, model, kind, layers, call)}"
         )
     return sources
+
+
+def cues_of(spec: Tower) -> frozenset[str]:
+    """The cues that an encoder gives."""
+    if not spec.attention or spec.reads:
+        return frozenset(spec.reads)
+    return OF_ALL | OF_CLS if spec.cls else OF_ALL
 
 
 def layers_path(encoder: Any, spec: Tower) -> tuple[str, str]:
@@ -72,7 +80,7 @@ def layers_path(encoder: Any, spec: Tower) -> tuple[str, str]:
     )
 
 
-def _attending(encoder: Any, spec: Tower) -> list[bool]:
+def attending(encoder: Any, spec: Tower) -> list[bool]:
     """Which layers have attention; in some encoders others have convolutions in its place."""
     stem, attention = layers_path(encoder, spec)
     return [hasattr(layer, attention.partition(".")[0]) for layer in submodule(encoder, stem)]
@@ -88,10 +96,10 @@ def _absolute(layer: int, layers: list[bool], name: str) -> int:
     return layer % depth
 
 
-def _default(family: Family, model: Model, kind: str, layers: list[bool], call: Mapping[str, Any]) -> int:
-    """The layer whose output the language model gets; for received attention without CLS token the last one."""
+def default_layer(family: Family, model: Model, kind: str, layers: list[bool], call: Mapping[str, Any]) -> int:
+    """The layer whose output the language model gets; without CLS token the last one."""
     _, spec = tower_of(family, model)
-    if kind == "received_attention" and spec.cls is None:
+    if spec.cls is None:
         return max((layer for layer, attends in enumerate(layers) if attends), default=len(layers) - 1)
     state = family.feature_layer(Settings(model.config, call)) % (len(layers) + 1)
     if not state:
@@ -140,7 +148,7 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
         for layer in dict.fromkeys(source.partition("@")[2] for source in read.values()):
             stem, attention = layers_path(encoder, spec)
             here = {name: source for name, source in read.items() if source.endswith(f"@{layer}")}
-            reads = _Reads(here, spec, heard)
+            reads = _Reads(here, model.config, spec, heard)
             taps.append(stack.enter_context(tap(submodule(encoder, f"{stem}.{layer}.{attention}"), reads)))
         yield heard
         for found in taps:
@@ -150,9 +158,11 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
 class _Reads:
     """The cues that come from one layer."""
 
-    def __init__(self, sources: Mapping[str, str], spec: Tower, heard: Heard) -> None:
+    def __init__(self, sources: Mapping[str, str], config: Any, spec: Tower, heard: Heard) -> None:
         at = 0 if spec.cls == "first" else -1
-        self.reduces = {name: reduce_of(source.partition("@")[0], at) for name, source in sources.items()}
+        kinds = {name: source.partition("@")[0] for name, source in sources.items()}
+        own = {kind: make(config) for kind, make in spec.reads.items()}
+        self.reduces = {name: own[kind] if kind in own else reduce_of(kind, at) for name, kind in kinds.items()}
         self.heard = heard
 
     def __call__(self, query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:

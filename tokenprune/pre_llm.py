@@ -66,11 +66,11 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
     clock: dict[str, float] = {}
     placeholder = chunk.ids == getattr(model.config, family.placeholder)
     room = placeholder.sum(-1).tolist()
-    with _timed(clock, "encode"):
+    with timed(clock, "encode"):
         encoded = encode(family, model, call, pipeline, chunk.ids, placeholder, chunk.mask)
-    with _timed(clock, "select"), torch.no_grad():
+    with timed(clock, "select"), torch.no_grad():
         selection = pipeline.select(encoded.tokens)
-    with _timed(clock, "cut"):
+    with timed(clock, "cut"):
         rows = _rows(encoded, selection, pipeline)
         stays = torch.ones_like(placeholder).masked_scatter_(placeholder, rows.to(placeholder.device))
         columns = Columns.of(stays, chunk.mask.bool())
@@ -83,10 +83,10 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         if not family.takes_positions and call.get("position_ids") is None:
             del short["position_ids"]
         filled = columns.stays[placeholder].to(rows.device)  # not those of placeholders that the mask hides
-        merge = _row_merge(encoded, selection)
+        merge = row_merge(encoded, selection)
         output = short_features(encoded.output, family.feature_field, filled, room, merge)
         short["mm_encoder_outputs"] = {} if output is None else {"image": output}
-    receipt = _receipt(policy, model, pipeline, encoded, selection, turn, rows, clock)
+    receipt = receipt_of(policy, model, pipeline, encoded, selection, turn, rows, clock)
     return Short(short, columns, turn, receipt)
 
 
@@ -110,7 +110,8 @@ def uncut(pipeline: Pipeline, receipt: Receipt) -> str:
 
 
 @contextmanager
-def _timed(clock: dict[str, float], name: str) -> Iterator[None]:
+def timed(clock: dict[str, float], name: str) -> Iterator[None]:
+    """Note the milliseconds of a block under a name."""
     start = time.perf_counter()
     yield
     clock[name] = 1e3 * (time.perf_counter() - start)
@@ -122,7 +123,7 @@ def _rows(encoded: Encoded, selection: Selection, pipeline: Pipeline) -> Tensor:
     return torch.where(token, selection.mask.flatten()[encoded.index.clamp(min=0)], pipeline.separators != "drop")
 
 
-def _row_merge(encoded: Encoded, selection: Selection) -> Merge | None:
+def row_merge(encoded: Encoded, selection: Selection) -> Merge | None:
     """What is folded into what, counted in feature rows instead of tokens."""
     if selection.merge is None:
         return None
@@ -163,7 +164,7 @@ def _cut(
     return short, Turn(everything, mask, following, before + shift[..., -1])
 
 
-def _receipt(
+def receipt_of(
     positions: Positions,
     model: Model,
     pipeline: Pipeline,
@@ -173,6 +174,7 @@ def _receipt(
     rows: Tensor,
     clock: Mapping[str, float],
 ) -> Receipt:
+    """The record of one call; ``rows`` [R] bool says which feature rows stay."""
     return Receipt(
         pipeline=pipeline.name,
         model=type(model).__name__,

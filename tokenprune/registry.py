@@ -11,9 +11,8 @@ from importlib_metadata import EntryPoint, entry_points
 
 from tokenprune.errors import BrokenPlugin, ConflictingNames, TokenpruneError, UnknownName
 
-GROUPS = tuple(
-    f"tokenprune.{kind}" for kind in ("scorers", "splitters", "diversifiers", "mergers", "pipelines", "families")
-)
+_KINDS = ("scorers", "splitters", "diversifiers", "mergers", "pipelines", "families", "refusals")
+GROUPS = tuple(f"tokenprune.{kind}" for kind in _KINDS)
 
 
 @cache
@@ -108,7 +107,7 @@ def list_families() -> list[str]:
 
 def broken() -> dict[str, str]:
     """Every plug-in that cannot be used, as ``"scorers:name"``, and why. Imports them all, models' families too."""
-    from tokenprune.family import Family  # here, because these modules read the registry
+    from tokenprune.family import Family, is_table  # here, because these modules read the registry
     from tokenprune.named import strategy_class
     from tokenprune.pipeline import load
     from tokenprune.strategy import BudgetSplitter, Diversifier, Merger, Scorer
@@ -116,7 +115,11 @@ def broken() -> dict[str, str]:
     def family(name: str) -> object:
         return resolve("tokenprune.families", name, lambda found: isinstance(found, Family), "a tokenprune.Family")
 
+    def table(name: str) -> object:
+        return resolve("tokenprune.refusals", name, is_table, "a mapping of model types to reasons")
+
     probes: dict[str, Callable[[str], object]] = {"tokenprune.pipelines": load, "tokenprune.families": family}
+    probes["tokenprune.refusals"] = table
     probes |= {kind.group: partial(strategy_class, kind) for kind in (Scorer, BudgetSplitter, Diversifier, Merger)}
     reasons = {}
     for group in GROUPS:

@@ -3,7 +3,7 @@
 import torch
 
 from tokenprune.family import Family
-from tokenprune.layout import Seen
+from tokenprune.layout import Layout, Seen
 from tokenprune.layouts import Native
 
 
@@ -21,11 +21,19 @@ def _grids(seen: Seen) -> torch.Tensor:
     return torch.tensor(grids)
 
 
+_LINES = Native(_grids, lambda config: 1, blocks=False)
+
+
+def _layout(seen: Seen) -> Layout:
+    """Only the prompt says how large an image is."""
+    return _LINES(seen)
+
+
 FUYU = Family(
     model_types=("fuyu",),
     towers={},
     tower=None,
     projector=None,
     feature_field="last_hidden_state",
-    layout=Native(_grids, lambda config: 1, blocks=False),
+    layout=_layout,
 )

@@ -6,6 +6,7 @@ import torch
 import tokenprune
 from tokenprune import Pipeline, Scorer, VisualTokens, load, registry
 from tokenprune.errors import BrokenPlugin, ConflictingNames, PipelineError, PluginError, UnknownName
+from tokenprune.family import refusal
 from tokenprune.named import strategy_class
 from tokenprune.registry import yaml_of
 from tokenprune.testing import check_scorer
@@ -170,3 +171,14 @@ def test_a_registered_pipeline_that_does_not_validate_is_broken(plant, plugin):
     _package(plugin, mine="name: mine\nsplitter: equall\nbudget: 3")
     plant("pipelines", "mine", "planted_pipelines")
     assert "did you mean 'equal'?" in registry.broken()["pipelines:mine"]
+
+
+def test_a_table_of_refusals_is_read_and_a_broken_one_harms_nobody(plant, plugin):
+    with (plugin / "planted_plugin.py").open("a") as module:
+        module.write("\nNO = {'planted': 'it is planted'}\nWRONG = {'planted': 3}\n")
+    plant("refusals", "a_wrong_one", "planted_plugin:WRONG")
+    plant("refusals", "mine", "planted_plugin:NO")
+    assert refusal("planted") == "it is planted"
+    assert refusal("unheard") is None
+    assert "needs a mapping of model types to reasons" in registry.broken()["refusals:a_wrong_one"]
+    assert list(registry.broken()) == ["refusals:a_wrong_one"]

@@ -1,8 +1,15 @@
 """Every model that is proven, by name."""
 
-from families import crops, native, ragged, special, tiles
+from families import crops, crossed, native, ragged, special, tiles
 
-_MODULES = [("tiles", tiles), ("packed", crops), ("native", native), ("native", ragged), ("special", special)]
+_MODULES = [
+    ("tiles", tiles),
+    ("packed", crops),
+    ("native", native),
+    ("native", ragged),
+    ("special", special),
+    ("crossed", crossed),
+]
 CASES = {name: case for _, module in _MODULES for name, case in module.CASES.items()}
 
 

@@ -13,7 +13,8 @@ if __name__ == "__main__":
 import torch  # noqa: E402  (the path is set above)
 from families import cases  # noqa: E402
 
-from tokenprune.family import family_of, tower_of  # noqa: E402
+from tokenprune.family import Family, family_of, refusal, tower_of  # noqa: E402
+from tokenprune.registry import list_families, resolve  # noqa: E402
 from tokenprune.testing import check_family  # noqa: E402
 from tokenprune.testing.family import CHECKS  # noqa: E402
 
@@ -46,10 +47,23 @@ The checks:
 - place: each token's line and column are where the pixels lie that it is made of.
 
 Cues: `CLS row` is the attention that the CLS token pays; `received` the mean that each patch receives, where there is
-no CLS token. Layouts: `tiles` of one size, `native` size of each image, `packed` crops with an overview.
+no CLS token; `CLS rows` what the CLS token of each tile pays to its own tile. Layouts: `tiles` of one size, `native`
+size of each image, `packed` crops with an overview, `crossed`: tiles that the text looks at through cross-attention, so
+that the prompt keeps its length and the images' keys and values get fewer.
 
 Not applicable:
 
+"""
+REFUSED = """
+## Refused
+
+Models of the image-text-to-text mapping of transformers that cannot be pruned, and why; attaching says the same.
+
+"""
+UNKNOWN = """
+## Unknown
+
+Models of that mapping for which no family is registered; attaching them raises `UnknownFamily`:
 """
 SIGN = {"passed": "✓", "failed": "✗", "not applicable": "–"}
 
@@ -75,6 +89,7 @@ def row(name):
     _, tower = tower_of(family, model)
     cue = {None: "received", "first": "CLS row", "last": "CLS row (last)"}[tower.cls] if tower.attention else "none"
     said = report(name)
+    cue = "CLS rows" if "cls_attention" in tower.reads else cue
     encoder = model.config.vision_config.model_type if family.tower else "none"
     signs = [SIGN[said.verdicts[check].status] for check in CHECKS]
     facts = [
@@ -99,11 +114,32 @@ def reasons():
     return found
 
 
+def mapping():
+    """Every model type of the mapping for images and text of the transformers that is installed, and its class."""
+    from transformers.models.auto import modeling_auto
+
+    return dict(modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
+
+
+def promised():
+    """Model types of all registered families."""
+    found = [resolve("tokenprune.families", name, lambda it: isinstance(it, Family), "") for name in list_families()]
+    return {model_type for one in found for model_type in one.model_types}
+
+
+def rest():
+    """The sections on models that are not proven."""
+    others = sorted(mapping().keys() - promised())
+    refused = [f"- `{name}`: {refusal(name)}." for name in others if refusal(name)]
+    unknown = [f"`{name}`" for name in others if not refusal(name)]
+    return REFUSED + "\n".join(refused) + "\n" + UNKNOWN + ", ".join(unknown) + ".\n"
+
+
 def page():
     """The whole page."""
     columns = ["model type", "encoder", "proven", *CHECKS, "cue", "positions", "layout"]
     table = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns), *map(row, cases.CASES)]
-    return HEAD + "\n".join(table) + "\n" + ABOUT + "\n".join(reasons()) + "\n"
+    return HEAD + "\n".join(table) + "\n" + ABOUT + "\n".join(reasons()) + "\n" + rest()
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokenprune.cross_attention import encode_crossed
 from tokenprune.encode import Encoded, encode
 from tokenprune.family import tower_of
+from tokenprune.reductions import Reduce
 from tokenprune.testing.family.origin import Origin, attentions, entering, features, origin_of, pixels_of
 from tokenprune.testing.family.report import NotApplicable
 from tokenprune.testing.family.subject import Subject, agree
@@ -96,6 +98,9 @@ def _whole(pixels: Tensor) -> Tensor:
 
 
 def _encoded(subject: Subject, call: dict[str, Any]) -> Encoded:
+    if subject.family.cross is not None:
+        with torch.no_grad():
+            return encode_crossed(subject.family, subject.model, call, subject.pipeline)[0]
     ids = call["input_ids"]
     placeholder = ids == getattr(subject.model.config, subject.family.placeholder)
     with torch.no_grad():
@@ -131,12 +136,13 @@ def _eager(subject: Subject, call: dict[str, Any], source: str) -> Tensor:
     module = attentions(subject)[int(layer)]
     beside = inspect.unwrap(type(module).forward).__globals__
     name = next(word for word in type(module).forward.__code__.co_names if word.endswith("eager_attention_forward"))
-    real, weights = beside[name], []
+    real, weights, masks = beside[name], [], []
 
     def noting(asked: Any, *inputs: Any, **options: Any) -> Any:
         output = real(asked, *inputs, **options)
         if asked is module:
             weights.append(output[1])
+            masks.append(inputs[3] if len(inputs) > 3 else options.get("attention_mask"))
         return output
 
     before = {one: one.config._attn_implementation for one in attentions(subject).values()}
@@ -150,7 +156,23 @@ def _eager(subject: Subject, call: dict[str, Any], source: str) -> Tensor:
         beside[name] = real
         for one, was in before.items():
             one.config._attn_implementation = was
-    if kind == "received_attention":
-        return torch.cat([_received(one) for one in weights])
-    at = 0 if tower_of(subject.family, subject.model)[1].cls == "first" else -1
-    return torch.cat([one[:, :, at].transpose(0, 1).flatten(1) for one in weights], -1)
+    return _read_off(subject, kind, weights, masks)
+
+
+def _read_off(subject: Subject, kind: str, weights: list[Tensor], masks: list[Tensor | None]) -> Tensor:
+    """[H, S] or [S]: a cue off the weights [B, H, Q, K] of every call of one layer, laid end to end."""
+    spec = tower_of(subject.family, subject.model)[1]
+    if kind in spec.reads:
+        reduce = spec.reads[kind](subject.model.config)
+        each = [_as_reduced(reduce, *pair) for pair in zip(weights, masks, strict=True)]
+    elif kind == "received_attention":
+        each = [_received(one) for one in weights]
+    else:
+        each = [one[:, :, 0 if spec.cls == "first" else -1] for one in weights]
+    return torch.cat([one.transpose(0, 1).flatten(1) if one.ndim == 3 else one.flatten() for one in each], -1)
+
+
+def _as_reduced(reduce: Reduce, weights: Tensor, mask: Tensor | None) -> Tensor:
+    """What is read of queries and keys whose attention is ``weights`` [B, H, Q, K]: unit keys give them back."""
+    keys = torch.eye(weights.shape[-1]).expand(*weights.shape[:2], -1, -1)
+    return reduce(weights.clamp(min=1e-38).log(), keys, mask, 1.0)

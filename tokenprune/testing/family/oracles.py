@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.receipt import Receipt
+from tokenprune.testing.family.crossed import equals_masked_images
 from tokenprune.testing.family.report import NotApplicable
 from tokenprune.testing.family.streams import deep_streams, per_layer, per_token, stream
 from tokenprune.testing.family.subject import BUDGET, STEPS, TOLERANCE, Heard, Subject, agree, most
@@ -16,6 +17,7 @@ from tokenprune.testing.search import require
 
 def equals_run_by_hand(subject: Subject) -> str:
     """The language model, run without cache on each prompt's embeddings that stay, gives the same hidden states."""
+    _needs_slots(subject)
     alone = subject.in_company() > TOLERANCE  # the unmodified model cannot do batches
     calls = [subject.call(one) for one in subject.prompts] if alone else [subject.call()]
     worst = max(_runs_by_hand(subject, call) for call in calls)
@@ -47,6 +49,8 @@ def equals_masked(subject: Subject) -> str:
     """The unmodified model with the dropped columns masked gives the same ids and logits."""
     if not subject.family.takes_positions:
         raise NotApplicable("this model counts places by itself, and masked columns are places too")
+    if subject.family.cross is not None:
+        return equals_masked_images(subject)
     call, worst = subject.call(), 0.0
     rest = {name: value for name, value in call.items() if name != "input_ids"}
     positions = subject.model._prepare_position_ids_for_generation(call["input_ids"], dict(rest))
@@ -66,6 +70,7 @@ def equals_masked(subject: Subject) -> str:
 
 def streams_are_cut_alike(subject: Subject) -> str:
     """Everything per token that the language model is handed is that of the full prompt at the columns that stay."""
+    _needs_slots(subject)
     call, policy = subject.call(), subject.family.policies[0]
     full = subject.full(call).given
     with subject.attached(positions=policy) as pruned, subject.listening() as heard:
@@ -87,6 +92,11 @@ def streams_are_cut_alike(subject: Subject) -> str:
             seen.append(name)
     require("inputs_embeds" in seen, "the language model is handed embeddings", sorted(full))
     return ", ".join(dict.fromkeys(seen))
+
+
+def _needs_slots(subject: Subject) -> None:
+    if subject.family.cross is not None:
+        raise NotApplicable("the prompt is not shortened, since the language model looks at images by cross-attention")
 
 
 def _by_hand(

@@ -46,7 +46,10 @@ def pixels_of(subject: Subject, call: dict[str, Any]) -> dict[str, Tensor]:
 
 def features(subject: Subject, call: dict[str, Any]) -> Tensor:
     """[R, C] feature rows, from the model's own function."""
-    function = subject.model.base_model.get_image_features
+    base, cross = subject.model.base_model, subject.family.cross
+    if cross is not None:
+        return cross.encode(base, call).flatten(0, -2)
+    function = base.get_image_features
     arguments = {name: call[name] for name in inspect.signature(function).parameters if name in call}
     output = function(**arguments, return_dict=True)
     return torch.cat(pieces_of(output, subject.family.feature_field))
@@ -87,11 +90,15 @@ def _noted(subject: Subject, *, identity: bool) -> Iterator[_Noted]:
         return hidden
 
     with ExitStack() as stack:
-        for at, module in attentions(subject).items():
+        listed = {id(module): at for at, module in attentions(subject).items()}
+        encoder: Any = tower_of(subject.family, subject.model)[0]
+        kinds = {type(module) for module in attentions(subject).values()}
+        for module in (one for one in (encoder.modules() if listed else ()) if type(one) in kinds):
 
-            def pass_on(_: Any, inputs: Any, given: Any, output: Any, at: int = at) -> Any:
+            def pass_on(_: Any, inputs: Any, given: Any, output: Any, at: int | None = listed.get(id(module))) -> Any:
                 hidden = enters(inputs, given)
-                noted.layers.setdefault(at, []).append(hidden)
+                if at is not None:
+                    noted.layers.setdefault(at, []).append(hidden)
                 if not identity:
                     return None
                 return (hidden, *output[1:]) if isinstance(output, tuple) else hidden

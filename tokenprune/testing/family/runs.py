@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from tokenprune.receipt import Receipt
+from tokenprune.testing.family.crossed import images_got
 from tokenprune.testing.family.report import NotApplicable
 from tokenprune.testing.family.subject import STEPS, TOLERANCE, Subject, agree, most
 from tokenprune.testing.search import require
@@ -110,6 +112,8 @@ def _loop(subject: Subject, call: dict[str, Any], masked: bool) -> torch.Tensor:
             steps.append(output.logits[:, -1])
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
             new = {"input_ids": steps[-1].argmax(-1)[:, None], **({"attention_mask": mask} if masked else {})}
+            if subject.family.cross is not None:  # what is new sees what the last slot saw
+                new[subject.family.cross.mask] = call[subject.family.cross.mask][:, -1:]
             output = subject.model(**new, past_key_values=output.past_key_values, use_cache=True)
     return torch.stack(steps, 1)
 
@@ -129,8 +133,8 @@ def detaches(subject: Subject) -> str:
 
 def receipt_is_true(subject: Subject) -> str:
     """The receipt counts what the language model got: every text column, and the budget of each image, exactly."""
-    call = subject.call()
-    visual = call["input_ids"] == getattr(subject.model.config, subject.family.placeholder)
+    call, crossed = subject.call(), subject.family.cross is not None
+    visual = (call["input_ids"] == getattr(subject.model.config, subject.family.placeholder)) & (not crossed)
     with subject.attached() as pruned, subject.listening() as heard:
         subject.generate(call)
     receipt = pruned.receipt
@@ -140,19 +144,24 @@ def receipt_is_true(subject: Subject) -> str:
         require(set(text.tolist()) <= set(slots.tolist()), "every text column stays", sample)
         kept, images = int(visual[sample, slots].sum()), [one for one in receipt.images if one.sample == sample]
         separators = int(visual[sample].sum()) - sum(image.before for image in images)
-        require(kept == separators + sum(image.after for image in images), "slots hold what images say", sample)
+        require(
+            crossed or kept == separators + sum(image.after for image in images), "slots hold what images say", sample
+        )
     count = len(receipt.images)
     require(count == (subject.images or count), f"the receipt has {subject.images} images", count)
     for image in receipt.images:
         asked = pruned.pipeline.budget.resolve(image.before)
         require(image.after == len(image.kept) == asked, f"an image of {image.before} keeps {asked}", image.after)
-    length = heard[0].gave.shape[1]
-    require(
-        length == max(map(len, receipt.slots)), "the language model gets as many columns as the receipt says", length
-    )
+    got, said = images_got(subject, heard[0].given, receipt) if crossed else slots_got(heard[0].gave, receipt)
+    require(got == said, "the language model gets as many columns as the receipt says", got)
     return (
         f"{receipt.after} of {receipt.before} tokens of {len(receipt.images)} images, {receipt.separators} separators"
     )
+
+
+def slots_got(gave: torch.Tensor, receipt: Receipt) -> tuple[int, int]:
+    """Columns of the prompts that the language model got, and that the receipt says."""
+    return gave.shape[1], max(map(len, receipt.slots))
 
 
 def _compared(own: float, left: torch.Tensor, right: torch.Tensor, what: str) -> str:
