@@ -115,3 +115,22 @@ def _nearest(unit: Tensor, among: Tensor | None) -> tuple[Tensor, Tensor | None]
         rows.diagonal(first, 1, 2).fill_(-inf)
         parts.append((rows if among is None else rows.masked_fill(~among[:, None], -inf)).amax(2))
     return torch.cat(parts, 1), rows.flatten(0, 1) if most >= count else None
+
+
+class Similarity:
+    """Cosines of some tokens to all others: rows of one product of all pairs where that fits, else computed on demand.
+
+    Args:
+        unit: [B, N, C] float32, vectors of norm one or zero.
+    """
+
+    def __init__(self, unit: Tensor) -> None:
+        self._unit, self._first = unit, base(unit)
+        whole = 4 * unit.shape[1] ** 2 <= MATRIX
+        self._matrix = cosines(unit).flatten(0, 1) if whole else None  # [B * N, N]
+
+    def to(self, pick: Tensor) -> Tensor:
+        """[B, N] cosine of every token to the one at ``pick`` [B, 1]."""
+        if self._matrix is None:
+            return _products(gather(self._unit, pick), self._unit)[:, 0]
+        return self._matrix.index_select(0, (pick + self._first)[:, 0])
