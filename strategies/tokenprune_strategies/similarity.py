@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import inf
 
 import torch
@@ -115,6 +115,25 @@ def _nearest(unit: Tensor, among: Tensor | None) -> tuple[Tensor, Tensor | None]
         rows.diagonal(first, 1, 2).fill_(-inf)
         parts.append((rows if among is None else rows.masked_fill(~among[:, None], -inf)).amax(2))
     return torch.cat(parts, 1), rows.flatten(0, 1) if most >= count else None
+
+
+def blocks(unit: Tensor, limit: int) -> Callable[[], Iterator[tuple[slice, Tensor]]]:
+    """All cosines as often as one likes, so many tokens' rows at a time: yields (tokens, [B, M, N] cosines to all).
+
+    Args:
+        unit: [B, N, C] float32, vectors of norm one or zero.
+        limit: bytes of a block; if all fits into one it is computed once.
+    """
+    batch, count = unit.shape[:2]
+    most = max(1, limit // max(1, 4 * batch * count))
+    whole = cosines(unit) if most >= count else None
+
+    def parts() -> Iterator[tuple[slice, Tensor]]:
+        for first in range(0, count, most):
+            part = slice(first, min(first + most, count))
+            yield part, _products(unit[:, part], unit) if whole is None else whole
+
+    return parts
 
 
 class Similarity:
