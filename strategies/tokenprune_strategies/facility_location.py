@@ -44,7 +44,7 @@ class FacilityLocation(Diversifier):
         """[B, N] bool, exactly ``split.diverse`` a row."""
         valid, count = tokens.valid, tokens.shape[1]
         weight = finite(scores).clamp(min=0)
-        some = (weight if valid is None else weight * valid).amax(1, keepdim=True) > 0
+        some = (weight > 0 if valid is None else (weight > 0) & valid).any(1, keepdim=True)
         weight = weight.where(some, 1) ** self.power
         more = tokens.cue(self.cover).detach() if self.cover else None  # [B, M, C]
 

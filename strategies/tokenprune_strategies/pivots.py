@@ -27,6 +27,8 @@ class Pivots(Diversifier):
 
     def choose(self, tokens: VisualTokens, scores: Tensor, kept: Tensor, split: Split) -> Tensor:
         """[B, N] bool, exactly ``split.diverse`` a row."""
+        if not split.diverse.any():
+            return torch.zeros_like(kept)
         valid = torch.ones_like(kept) if tokens.valid is None else tokens.valid
         order = scores.detach().argsort(dim=1, descending=True, stable=True)
         order = order.gather(1, valid.gather(1, order).byte().argsort(dim=1, descending=True, stable=True))
@@ -40,7 +42,7 @@ class Pivots(Diversifier):
         rows = unit.new_empty(len(unit), pivots.shape[1], unit.shape[1])
         torch.bmm(gather(unit, pivots), unit.mT, out=rows)  # [B, P, N]
         for nth, row in enumerate(rows.unbind(1)):
-            share = (left // each + (nth < left % each)).where(each > nth, 0)  # [B, 1]
+            share = left // each + (nth < left % each)  # [B, 1]
             rank = row.masked_fill(closed, inf).argsort(dim=1, stable=True).argsort(dim=1)
             chosen, closed = chosen | (rank < share), closed | (rank < share)
         return chosen

@@ -15,6 +15,8 @@ def finite(scores: Tensor) -> Tensor:
 
 def bounds(scores: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     """[B, 1] smallest and largest of the valid scores of each row; of none, infinities."""
+    if not scores.shape[1]:
+        return scores.new_full((len(scores), 1), inf), scores.new_full((len(scores), 1), -inf)
     if valid is None:
         return scores.amin(1, keepdim=True), scores.amax(1, keepdim=True)
     return (
