@@ -25,7 +25,7 @@ class Volume:
 
     def __init__(self, unit: Tensor, quality: Tensor, steps: int, clamp: bool = True) -> None:
         self._similarity, self._quality, self._clamp = Similarity(unit), quality, clamp
-        self._left = unit.square().sum(2)  # [B, N]
+        self._left = torch.linalg.vector_norm(unit, dim=2).square()  # [B, N]
         self._rest = -quality.reciprocal()
         self._factor = unit.new_empty(len(unit), steps, unit.shape[1])  # [B, T, N]
         self._step = 0
