@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tokenprune_strategies.similarity import base
 
-_CACHE = 2**20  # bytes of one pass over the matrix: on a CPU what is in between should stay in the cache
+_CACHE = 2**21  # bytes of one pass over the matrix: on a CPU what is in between should stay in the cache
 _MEMORY = 2**26
 
 
@@ -36,7 +36,8 @@ class Coverage:
 
     def now(self) -> Tensor:
         """[B, N]."""
-        return torch.cat([self._gain(part) for part in self._parts], 1) * self._weight
+        found = [self._gain(part) for part in self._parts]
+        return (found[0] if len(found) == 1 else torch.cat(found, 1)) * self._weight
 
     def _gain(self, part: Tensor) -> Tensor:
         """[B, M] of [B, M, R]."""
