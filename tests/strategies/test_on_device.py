@@ -9,7 +9,22 @@ from tokenprune import VisualTokens, load
 from tokenprune_strategies.cls_attention import ClsAttention
 
 SHAPES = [(1, 70, 16), (3, 150, 8)]
-NAMES = ("vispruner", "fastervlm", "divprune", "random", "uniform")
+SHIPPED = ("vispruner", "fastervlm", "divprune", "random", "uniform", "scope", "agilepruner", "adaptprune", "hiprune")
+PARTS = (
+    "dpp",
+    "pivots",
+    "density_peaks",
+    {"use": "windowed", "share": "mean"},
+    {"use": "windowed", "segments": 7, "scorer": "uniform"},
+    {"use": "union", "first": "by_score", "then": {"use": "suppression", "decay": "subtract"}, "share": 0.4},
+    {"use": "facility_location", "temperature": 0.2, "cover": "question"},
+)
+MADE = {
+    f"of {part}": {"name": "made", "scorer": "cls_attention", "splitter": splitter, "diversifier": part, "budget": 33}
+    for part in PARTS
+    for splitter in [{"use": "equal", "important": 0.3}]
+}
+NAMES = [*SHIPPED, *(pytest.param(made, id=name) for name, made in MADE.items())]
 SYNCS = ("_local_scalar_dense", "nonzero", "aten.equal", "masked_select", "unique", "is_nonzero")
 
 
@@ -19,7 +34,9 @@ def drawn(shape, seed=0, device="cpu", counts=None, group=None):
     batch, count, _ = shape
     x, attention = torch.randn(shape, generator=g), torch.rand(batch, 4, count, generator=g)
     valid = None if counts is None else (torch.arange(count) < torch.tensor(counts)[:, None]).to(device)
-    rest = {"cues": {"cls_attention": attention.to(device)}, "valid": valid, "group": group}
+    cues = {"cls_attention": attention, "received_attention@8": attention, "received_attention": attention.flip(2)}
+    cues["question"] = torch.randn(batch, 4, shape[2], generator=g)
+    rest = {"cues": {name: cue.to(device) for name, cue in cues.items()}, "valid": valid, "group": group}
     return VisualTokens.on_grid(x.to(device), (10, count // 10), **rest)
 
 
@@ -95,7 +112,7 @@ class Guard(TorchDispatchMode):
 def test_no_operation_waits_for_a_value(name, counts):
     tokens, pipeline = drawn(SHAPES[1], counts=counts, group=torch.tensor([0, 0, 1])), load(name, budget=33)
     assert tokens.counts.sum() > 0  # the one thing that is read: how many tokens are valid
-    with Guard(tokens.features, tokens.cues["cls_attention"], tokens.place) as guard:
+    with Guard(tokens.features, *tokens.cues.values(), tokens.place) as guard:
         selection = pipeline.select(tokens)
     assert name == "random" or id(selection.important) in guard.drawn or id(selection.diverse) in guard.drawn
 
@@ -110,7 +127,7 @@ def test_waiting_for_a_value_is_noticed(read, monkeypatch):
         load("fastervlm", budget=33).select(drawn(SHAPES[0], device="meta"))
 
 
-@pytest.mark.parametrize("name", ["vispruner", "divprune"])
+@pytest.mark.parametrize("name", ["vispruner", "divprune", "scope", "id_selection"])
 def test_even_batches_send_nothing_to_the_device(name):
     class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
