@@ -79,9 +79,9 @@ def _absolute(layer: int, depth: int, name: str) -> int:
 
 
 def _default(family: Family, model: Model, kind: str, depth: int, call: Mapping[str, Any]) -> int:
-    """The layer whose output the language model gets; for received attention without CLS token the last one."""
+    """The layer whose output the language model gets; without CLS token the last one."""
     _, spec = tower_of(family, model)
-    if kind == "received_attention" and spec.cls is None:
+    if kind in OF_ALL and spec.cls is None:
         return depth - 1
     state = family.feature_layer(Settings(model.config, call)) % (depth + 1)
     if not state:

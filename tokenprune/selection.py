@@ -70,7 +70,7 @@ class Merge:
         """A stream [S, C] with the content of every target replaced; summed in float32, given back in its dtype."""
         weight = self.weight.to(stream.device, torch.float32)
         source, target = self.source.to(stream.device), self.target.to(stream.device)
-        edges = stream[source].float() * weight[:, None]  # [E, C]
+        edges = torch.where(weight[:, None] != 0, stream[source].float() * weight[:, None], 0)  # [E, C]; 0 * NaN too
         new = torch.zeros_like(stream, dtype=torch.float32).index_add(0, target, edges)
         touched = torch.zeros(len(stream), device=stream.device).index_add_(0, target, (weight != 0).float())
         return torch.where(touched[:, None] > 0, new.to(stream.dtype), stream)
