@@ -327,6 +327,42 @@ def test_splits_that_break_a_rule(wrong, said):
     assert "with Budget(" in message
 
 
+class Fewer(BudgetSplitter):
+    wrong: str
+
+    @property
+    def adaptive(self):
+        return self.wrong != "not said"
+
+    def split(self, tokens, scores, budget):
+        counts = [0] * len(tokens.counts)
+        for rows, total in budget.units(tokens):
+            everything = int(tokens.counts[rows].sum())
+            half = total if total == everything and self.wrong != "not all" else (total + 1) // 2
+            left = min({"more": total + 1, "none": 0}.get(self.wrong, half), everything)
+            for row in rows:
+                counts[row] = min(left, int(tokens.counts[row]))
+                left -= counts[row]
+        return Split(torch.tensor(counts), torch.zeros(len(counts), dtype=torch.int64))
+
+
+def test_an_adaptive_splitter_may_keep_fewer():
+    check_splitter(Fewer(wrong="nothing"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("not said", "as the budget says; got"),
+        ("not all", "as the budget says; got"),
+        ("more", "keep at most"),
+        ("none", "keep a token at least"),
+    ],
+)
+def test_adaptive_splits_that_break_a_rule(wrong, said):
+    fails(check_splitter, Fewer(wrong=wrong), said)
+
+
 # --- diversifiers ----------------------------------------------------------------------------------------------------
 
 
