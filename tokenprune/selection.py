@@ -35,9 +35,10 @@ class Split:
         """Diverse tokens are chosen by score instead."""
         return Split(self.important + self.diverse, self.diverse * 0, self.merged)
 
-    def without_merged(self) -> Split:
-        """Carriers are diverse tokens instead."""
-        return Split(self.important, self.diverse + self.merged)
+    def without_merged(self, rows: Tensor | None = None) -> Split:
+        """Carriers are diverse tokens instead, in ``rows`` [B] bool. None: in all."""
+        moved = self.merged if rows is None else self.merged * rows
+        return Split(self.important, self.diverse + moved, self.merged - moved)
 
 
 @dataclass(frozen=True)

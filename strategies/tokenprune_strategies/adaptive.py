@@ -2,6 +2,7 @@
 
 from typing import Literal, final
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -25,12 +26,12 @@ class Adaptive(BudgetSplitter):
     Args:
         by: what is counted.
         important: share of a row's count that is chosen by score; see `Equal`.
-        merged: share of a row's count that are carriers; see `Equal`.
+        residual: carriers of each row, beside what it asks for; see `KnnWeighted`.
     """
 
     by: Literal["outliers", "entropy", "rank"] = "outliers"
     important: float = Field(default=1.0, ge=0, le=1)
-    merged: float = Field(default=0.0, ge=0, le=1)
+    residual: int = Field(default=0, ge=0)
 
     @property
     def adaptive(self) -> bool:
@@ -40,11 +41,13 @@ class Adaptive(BudgetSplitter):
     def split(self, tokens: VisualTokens, scores: Tensor, budget: Budget) -> Split:
         """[B] counts; never more than the budget of a unit."""
         caps = tokens.counts.tolist()
-        wish = wishes(tokens, scores, self.by).tolist()
+        wish = (wishes(tokens, scores, self.by) + self.residual).tolist()
         counts = [0] * len(caps)
         for rows, total in budget.units(tokens):
             full, asked = [caps[row] for row in rows], [min(wish[row], caps[row]) for row in rows]
             most = total if total == sum(full) else min(total, max(1, sum(asked)))
             for row, count in zip(rows, apportion(most, asked, full), strict=True):
                 counts[row] = count
-        return parted(counts, self.important, self.merged)
+        merged = [min(self.residual, max(0, count - 1)) for count in counts]
+        split = parted([count - own for count, own in zip(counts, merged, strict=True)], self.important, 0)
+        return Split(split.important, split.diverse, torch.tensor(merged, dtype=torch.int64))

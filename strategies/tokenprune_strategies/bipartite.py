@@ -18,7 +18,7 @@ class Bipartite(Merger):
 
     Rounds go on until as many are left as there are carriers; each halves what is left at most. Means are weighted by
     size, so in the end each is the mean of all tokens in it, and stands where the last odd one stood. ToMe itself
-    merges inside every layer of the encoder and lets attention see the sizes; here neither happens. Cost: one product of
+    merges in every layer of the encoder and lets attention see the sizes; here neither happens. Cost: one product of
     half the tokens by the other half a round.
 
     Args:

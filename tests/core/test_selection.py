@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenprune import Budget, Merge, Selection, Split, VisualTokens
+from tokenprune import Budget, Merge, Selection, Split, VisualTokens, load
 from tokenprune.pool import Pool
 
 
@@ -114,5 +114,18 @@ def test_splits_without_a_part():
     assert split.total.tolist() == [9, 12]
     plain = split.without_merged()
     assert (plain.important.tolist(), plain.diverse.tolist(), plain.merged.tolist()) == ([1, 2], [8, 10], [0, 0])
+    some = split.without_merged(torch.tensor([True, False]))
+    assert (some.diverse.tolist(), some.merged.tolist()) == ([8, 4], [0, 6])
     scored = split.without_diverse()
     assert (scored.important.tolist(), scored.diverse.tolist(), scored.merged.tolist()) == ([4, 6], [0, 0], [5, 6])
+
+
+def test_a_row_that_drops_nothing_has_no_carriers_whatever_its_company():
+    features = torch.eye(4).expand(2, 4, 4)
+    valid = torch.tensor([[True] * 4, [True, True, False, False]])
+    pipeline = load({"name": "p", "splitter": {"use": "equal", "merged": 1.0}, "merger": "nearest", "budget": 2})
+    both = pipeline.select(VisualTokens(features, valid=valid))
+    assert both.merged.sum(1).tolist() == [2, 0]
+    assert both.important.sum(1).tolist() == [0, 2]
+    alone = pipeline.select(VisualTokens(features[1:], valid=valid[1:]))
+    assert torch.equal(alone.important, both.important[1:])

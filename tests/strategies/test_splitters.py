@@ -146,10 +146,12 @@ def test_entropy_and_rank_are_effective_numbers():
 
 
 @settings(deadline=None, max_examples=60)
-@given(batches(), BUDGETS, st.sampled_from(("outliers", "entropy", "rank")))
-def test_the_budget_is_a_ceiling(tokens, budget, by):
+@given(batches(), BUDGETS, st.sampled_from(("outliers", "entropy", "rank")), st.integers(0, 2))
+def test_the_budget_is_a_ceiling(tokens, budget, by, residual):
     budget, scores = Budget.parse(budget), tokens.cue("cls_attention")
-    split, wanted = Adaptive(by=by).split(tokens, scores, budget), wishes(tokens, scores, by)
+    split = Adaptive(by=by, residual=residual).split(tokens, scores, budget)
+    wanted = wishes(tokens, scores, by) + residual
+    assert torch.equal(split.merged, (split.total - 1).clamp(0, residual))
     for rows, total in budget.units(tokens):
         kept, everything = split.total[rows].sum(), tokens.counts[rows].sum()
         wish = int(wanted[rows].minimum(tokens.counts[rows]).sum())
