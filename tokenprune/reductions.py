@@ -73,13 +73,16 @@ def _row(index: int, query: Tensor) -> Tensor:
     return query[:, :, start : start + 1]
 
 
+def _shared(query: Tensor, key: Tensor) -> Tensor:
+    """[B, H, K, d] float32, a key for each head of the query."""
+    return key.float().repeat_interleave(query.shape[1] // key.shape[1], 1)
+
+
 def cls_logits(index: int = 0) -> Reduce:
     """What the CLS row is before its softmax: [B, H, K] float32 (GlobalCom2, arXiv 2501.05179)."""
 
     def row(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-        groups = query.shape[1] // key.shape[1]
-        keys = key.float().repeat_interleave(groups, 1)
-        return (_row(index, query).float() @ keys.mT)[:, :, 0] * scale
+        return (_row(index, query).float() @ _shared(query, key).mT)[:, :, 0] * scale
 
     return row
 
@@ -88,7 +91,8 @@ def wide_cls_row(index: int = 0) -> Reduce:
     """The CLS row of all heads as one wide head: [B, K] float32 (LLaVA-PruMerge, arXiv 2403.15388)."""
 
     def row(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-        one, every = (rearrange(part.float(), "b h n d -> b n (h d)") for part in (_row(index, query), key))
+        parts = (_row(index, query).float(), _shared(query, key))
+        one, every = (rearrange(part, "b h n d -> b n (h d)") for part in parts)
         weights: Tensor = (one @ every.mT * one.shape[-1] ** -0.5).softmax(-1)  # [B, 1, K]
         return weights[:, 0]
 

@@ -35,9 +35,10 @@ class Split:
         """Diverse tokens are chosen by score instead."""
         return Split(self.important + self.diverse, self.diverse * 0, self.merged)
 
-    def without_merged(self) -> Split:
-        """Carriers are diverse tokens instead."""
-        return Split(self.important, self.diverse + self.merged)
+    def without_merged(self, rows: Tensor | None = None) -> Split:
+        """Carriers are diverse tokens instead, in ``rows`` [B] bool. None: in all."""
+        moved = self.merged if rows is None else self.merged * rows
+        return Split(self.important, self.diverse + moved, self.merged - moved)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Merge:
         """A stream [S, C] with the content of every target replaced; summed in float32, given back in its dtype."""
         weight = self.weight.to(stream.device, torch.float32)
         source, target = self.source.to(stream.device), self.target.to(stream.device)
-        edges = stream[source].float() * weight[:, None]  # [E, C]
+        edges = torch.where(weight[:, None] != 0, stream[source].float() * weight[:, None], 0)  # [E, C]; 0 * NaN too
         new = torch.zeros_like(stream, dtype=torch.float32).index_add(0, target, edges)
         touched = torch.zeros(len(stream), device=stream.device).index_add_(0, target, (weight != 0).float())
         return torch.where(touched[:, None] > 0, new.to(stream.dtype), stream)

@@ -59,10 +59,9 @@ class Stage(BaseModel):
         if self.scorer is not None:
             scores = self.scorer.score(tokens).float()
         split = self.splitter.split(tokens, scores, budget)
-        merger = (
-            self.merger if (split.total < tokens.counts).any() else None
-        )  # where nothing is dropped, none is needed
-        split = split if merger is not None else split.without_merged()
+        whole = split.total == tokens.counts  # rows that drop nothing have nothing to fold
+        merger = None if whole.all() else self.merger
+        split = split.without_merged(None if merger is None else whole)
         split = split if self.diversifier is not None else split.without_diverse()
         important = top(scores, split.important, tokens.valid)  # [B, N]
         diverse = important & False

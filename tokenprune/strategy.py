@@ -49,9 +49,17 @@ class BudgetSplitter(Strategy):
         """Whether the rows of one unit are laid end to end and chosen from as one row."""
         return False
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether the budget is the most that may stay, and fewer may; one of everything keeps everything."""
+        return False
+
     @abstractmethod
     def split(self, tokens: VisualTokens, scores: Tensor, budget: Budget) -> Split:
-        """Counts for each row: they sum to the budget of each unit, and no row gets more than its valid tokens."""
+        """Counts for each row: they sum to the budget of each unit, and no row gets more than its valid tokens.
+
+        Where it is ``adaptive``, they sum to no more than the budget, and to at least one where that is not zero.
+        """
 
 
 class Diversifier(Strategy):

@@ -7,8 +7,8 @@ from torch import Tensor
 from tokenprune.selection import Split
 from tokenprune.strategy import Diversifier
 from tokenprune.tokens import VisualTokens
+from tokenprune_strategies.bounds import bounds, finite, share
 from tokenprune_strategies.greedy import greedy
-from tokenprune_strategies.scaling import bounds, finite, share
 from tokenprune_strategies.volume import Volume
 
 _LEAST = 1e-6  # relevance of the least relevant token, as the authors have it

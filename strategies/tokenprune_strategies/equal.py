@@ -2,14 +2,14 @@
 
 from typing import final
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from tokenprune.budget import Budget, apportion
+from tokenprune.budget import Budget
 from tokenprune.selection import Split
 from tokenprune.strategy import BudgetSplitter
 from tokenprune.tokens import VisualTokens
+from tokenprune_strategies.dividing import divided, parted
 
 
 @final
@@ -26,13 +26,4 @@ class Equal(BudgetSplitter):
 
     def split(self, tokens: VisualTokens, scores: Tensor, budget: Budget) -> Split:
         """[B] counts; exact in every unit."""
-        caps = tokens.counts.tolist()
-        counts = [0] * len(caps)
-        for rows, total in budget.units(tokens):
-            shares = apportion(total, [1] * len(rows), [caps[row] for row in rows])
-            for row, share in zip(rows, shares, strict=True):
-                counts[row] = share
-        merged = [int(count * self.merged + 0.5) for count in counts]
-        important = [min(int(count * self.important), count - own) for count, own in zip(counts, merged, strict=True)]
-        first, last = (torch.tensor(part, dtype=torch.int64) for part in (important, merged))
-        return Split(first, torch.tensor(counts, dtype=torch.int64) - first - last, last)
+        return parted(divided(tokens, budget, [1] * tokens.shape[0]), self.important, self.merged)

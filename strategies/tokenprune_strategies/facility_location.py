@@ -6,10 +6,10 @@ from pydantic import Field
 from torch import Tensor
 
 from tokenprune import Diversifier, Split, VisualTokens
+from tokenprune_strategies.bounds import finite
 from tokenprune_strategies.coverage import Coverage
 from tokenprune_strategies.greedy import greedy
 from tokenprune_strategies.reach import reach, with_more
-from tokenprune_strategies.scaling import finite
 
 
 @final

@@ -15,6 +15,11 @@ def free_tokens(tokens: VisualTokens, selection: Selection) -> Tensor:
     return free if tokens.valid is None else free & tokens.valid
 
 
+def similarity_space(tokens: VisualTokens, by: str | None) -> Tensor:
+    """[B, N, C] of norm one: the features, or the cue called ``by``, which is [B, C, N]."""
+    return tokens.unit if by is None else VisualTokens(tokens.cue(by).mT).unit
+
+
 def evenly(free: Tensor, tokens: VisualTokens, split: Split) -> Tensor:
     """[B, N] bool, ``split.merged`` of the free tokens of each row: the first of every so many, in their order."""
     left = tokens.counts - split.important - split.diverse
@@ -38,8 +43,10 @@ def nearest(vectors: Tensor, targets: Tensor, most: int) -> Tensor:
     return order.gather(1, similar.argmax(2))
 
 
-def edges(carriers: Tensor, into: Tensor, weight: Tensor) -> Merge:
-    """One edge from each token to the token ``into`` [B, N] of its row, with ``weight`` [B, N]."""
+def edges(carriers: Tensor, into: Tensor, weight: Tensor, mean: bool = False) -> Merge:
+    """One edge from each token to the token ``into`` [B, N] of its row, with ``weight`` [B, N], or their mean by it."""
+    if mean:
+        weight = weight / total_at(into, weight).clamp(min=torch.finfo(torch.float32).tiny)
     first = torch.arange(len(into), device=into.device)[:, None] * into.shape[1]
     source = torch.arange(into.numel(), device=into.device)
     return Merge(carriers, source, (into + first).flatten(), weight.flatten())

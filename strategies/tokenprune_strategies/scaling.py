@@ -1,32 +1,60 @@
-"""Scores on a scale that formulas can count on."""
+"""What parts that combine or divide scores share: the tokens that count, and scores on a common scale."""
 
 from __future__ import annotations
 
-from math import inf
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from tokenprune.tokens import VisualTokens
 
-def finite(scores: Tensor) -> Tensor:
-    """Scores in float32; one that is not finite is zero."""
-    return scores.detach().float().nan_to_num(0, 0, 0)
-
-
-def bounds(scores: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """[B, 1] smallest and largest of the valid scores of each row; of none, infinities."""
-    if not scores.shape[1]:
-        return scores.new_full((len(scores), 1), inf), scores.new_full((len(scores), 1), -inf)
-    if valid is None:
-        return scores.amin(1, keepdim=True), scores.amax(1, keepdim=True)
-    return (
-        scores.masked_fill(~valid, inf).amin(1, keepdim=True),
-        scores.masked_fill(~valid, -inf).amax(1, keepdim=True),
-    )
+Scale = Literal["none", "minmax", "softmax", "l2", "rank"]
+_TINY = torch.finfo(torch.float32).tiny
 
 
-def share(scores: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """[B, N] where each score stands between ``low`` and ``high`` [B, 1], from 0 to 1; one where they are the same."""
-    half = (high / 2 - low / 2).clamp(min=torch.finfo(scores.dtype).tiny)  # halves, so that nothing overflows
-    found = (scores / 2 - low / 2) / half
-    return torch.where(high > low, found, torch.ones_like(found))
+def valid_of(tokens: VisualTokens) -> Tensor:
+    """[B, N] bool."""
+    everything = torch.ones(tokens.shape, dtype=torch.bool, device=tokens.device)
+    return everything if tokens.valid is None else tokens.valid
+
+
+def clean(scores: Tensor, valid: Tensor) -> Tensor:
+    """[B, N] float32, zero where a score is not finite or a token not valid."""
+    return scores.float().nan_to_num(0, 0, 0).masked_fill(~valid, 0)
+
+
+def mean_of(values: Tensor, valid: Tensor) -> Tensor:
+    """[B, 1] or [B, 1, C] mean over the valid tokens of [B, N] or [B, N, C]; zero where there are none."""
+    mask = valid if values.ndim == 2 else valid[..., None]
+    return values.masked_fill(~mask, 0).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1)
+
+
+def scaled(scores: Tensor, valid: Tensor, scale: Scale) -> Tensor:
+    """Scores [B, N] of each row on a scale that others share; what is not finite counts as zero.
+
+    Args:
+        scores: [B, N].
+        valid: [B, N] bool, the tokens that count; scores at others are not read.
+        scale: ``minmax`` from 0 to 1; ``softmax`` over the row; ``l2``: the row has norm one; ``rank``: the share of
+            the row that is ranked no higher, ties to the lower index; ``none``: as they are.
+    """
+    x = clean(scores, valid)
+    if scale == "none":
+        return x
+    if scale == "softmax":
+        return x.masked_fill(~valid, -torch.inf).softmax(-1).nan_to_num(0)
+    if scale == "rank":
+        order = x.masked_fill(~valid, -torch.inf).argsort(dim=1, descending=True, stable=True)
+        order = order.gather(1, valid.gather(1, order).byte().argsort(dim=1, descending=True, stable=True))
+        place = torch.empty_like(order).scatter_(1, order, torch.arange(x.shape[1], device=x.device).expand_as(order))
+        count = valid.sum(1, keepdim=True)
+        share: Tensor = (count - place).clamp(min=0) / count.clamp(min=1)
+        return share
+    x = x / x.abs().amax(1, keepdim=True).clamp(min=_TINY)  # so that no square overflows
+    if scale == "l2":
+        length: Tensor = x.norm(dim=1, keepdim=True)
+        return x / length.clamp(min=_TINY)
+    low = x.masked_fill(~valid, torch.inf).amin(1, keepdim=True)
+    high = x.masked_fill(~valid, -torch.inf).amax(1, keepdim=True)
+    return ((x - low) / (high - low).clamp(min=_TINY)).masked_fill(~valid, 0)

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tokenprune_strategies.scaling import bounds, finite, share
+from tokenprune_strategies.bounds import bounds, finite, share
 from tokenprune_strategies.similarity import Similarity, gather
 
 _OUT = 4.0  # more than worths between 0 and 1 differ

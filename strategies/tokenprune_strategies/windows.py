@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.tokens import VisualTokens
-from tokenprune_strategies.scaling import finite
+from tokenprune_strategies.bounds import finite
 
 
 def window_of(tokens: VisualTokens, window: tuple[int, int], segments: int | None) -> Tensor:

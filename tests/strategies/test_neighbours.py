@@ -39,7 +39,7 @@ def test_takes_as_the_plain_loop(data):
     assert torch.equal(Neighbours().choose(tokens, scores, kept, split), plain(tokens, scores, scores, kept, split))
     other = tokens.cue("received_attention").float()
     other = other if other.ndim == 2 else other.mean(1)
-    filled = Neighbours(fill="received_attention")
+    filled = Neighbours(fill="attention_received")
     assert filled.reads == {"received_attention"}
     assert torch.equal(filled.choose(tokens, scores, kept, split), plain(tokens, scores, other, kept, split))
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from strategies.problems import exact, marks, problems
 
 from tokenprune import Pipeline, Split, VisualTokens, load
+from tokenprune_strategies.attention_received import AttentionReceived
 from tokenprune_strategies.by_score import ByScore
 from tokenprune_strategies.max_min import MaxMin
-from tokenprune_strategies.received_attention import ReceivedAttention
 from tokenprune_strategies.similarity_dedup import SimilarityDedup
 from tokenprune_strategies.union import Union
 
@@ -35,7 +35,7 @@ def test_a_union_goes_through_yaml_with_a_union_in_it():
 
 
 def test_it_reads_what_its_parts_read():
-    part = Union(first={"use": "by_score", "scorer": {"use": "received_attention", "layer": 3}}, then="by_score")
+    part = Union(first={"use": "by_score", "scorer": {"use": "attention_received", "layer": 3}}, then="by_score")
     assert part.reads == {"received_attention@3"}
     assert Union().reads == frozenset()
 
@@ -45,7 +45,7 @@ def test_by_score_goes_by_the_scorer_that_is_named():
     tokens = VisualTokens(torch.zeros(1, 10, 2), {"received_attention": received})
     kept, split = marks([9], 10)[None], Split(torch.tensor([1]), torch.tensor([2]))
     assert ByScore().choose(tokens, -received, kept, split).nonzero()[:, 1].tolist() == [0, 1]
-    other = ByScore(scorer=ReceivedAttention())
+    other = ByScore(scorer=AttentionReceived())
     assert other.choose(tokens, -received, kept, split).nonzero()[:, 1].tolist() == [7, 8]
 
 
@@ -53,7 +53,7 @@ def test_by_score_goes_by_the_scorer_that_is_named():
 def test_received_attention_averages_heads(layer):
     name = "received_attention" if layer is None else f"received_attention@{layer}"
     attention = torch.rand(2, 4, 6).half()
-    scorer = ReceivedAttention(layer=layer)
+    scorer = AttentionReceived(layer=layer)
     assert scorer.reads == {name}
     found = scorer.score(VisualTokens(torch.zeros(2, 6, 3), cues={name: attention}))
     assert torch.equal(found, attention.float().mean(1))

@@ -62,8 +62,7 @@ def splits_add_up(splitter: BudgetSplitter, tokens: VisualTokens, budget: Budget
     full = (split.total <= tokens.counts).all()
     require(full, f"no row gets more than its valid tokens {tokens.counts.tolist()}", split.total.tolist())
     for rows, total in budget.units(tokens):
-        given = split.total[rows].tolist()
-        require(sum(given) == total, f"rows {rows} get {total} tokens together, as the budget says", given)
+        _check_total(splitter.adaptive, tokens, rows, total, split.total[rows].tolist())
 
 
 def choices_are_sound(diversifier: Diversifier, tokens: VisualTokens, split: Split) -> None:
@@ -97,8 +96,16 @@ def selections_are_sound(pipeline: Pipeline, tokens: VisualTokens, budget: Budge
     often = selection.important.byte() + selection.diverse.byte() + selection.merged.byte()
     require((often <= 1).all(), "important, diverse and merged share no token", often.tolist())
     for rows, total in budget.units(tokens):
-        counts = selection.counts.cpu()[rows].tolist()
-        require(sum(counts) == total, f"rows {rows} keep {total} tokens together, as the budget says", counts)
+        _check_total(pipeline.stages[0].splitter.adaptive, tokens, rows, total, selection.counts.cpu()[rows].tolist())
+
+
+def _check_total(adaptive: bool, tokens: VisualTokens, rows: list[int], total: int, given: list[int]) -> None:
+    """What the rows of a unit keep is its budget; if adaptive, it is no more, at least one, and all of everything."""
+    if not adaptive or total == int(tokens.counts[rows].sum()):
+        require(sum(given) == total, f"rows {rows} keep {total} tokens together, as the budget says", given)
+        return
+    require(sum(given) <= total, f"rows {rows} keep at most {total} tokens together, as the budget says", given)
+    require(sum(given) >= min(1, total), f"rows {rows} keep a token at least", given)
 
 
 def selections_stand_alone(pipeline: Pipeline, tokens: VisualTokens, budget: Budget) -> None:
