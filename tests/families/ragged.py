@@ -41,6 +41,7 @@ LATENT = {
 }
 
 
+SOUND_TOKEN = 56
 TOKENS = {"image_token_id": IMAGE, "video_token_id": VIDEO}
 LAYERS = {"num_hidden_layers": 3, "num_attention_heads": 4, "hidden_size": 32, "intermediate_size": 40}
 
@@ -113,7 +114,7 @@ def muse_spark():
     )
     audio = {"patch_sizes": (4, 4), "hidden_sizes": (16, 16), "depths": (1, 1), "num_hidden_layers": 2}
     audio |= {"out_hidden_size": 48}
-    return made("muse_spark", "MuseSpark", MUSE, language, audio_config=audio, audio_token_id=56, **ADAPTER)
+    return made("muse_spark", "MuseSpark", MUSE, language, audio_config=audio, audio_token_id=SOUND_TOKEN, **ADAPTER)
 
 
 def in_lines_flat(call):
@@ -218,7 +219,7 @@ def dots3_note():
     )
     audio = {"hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 1, "num_attention_heads": 4}
     audio |= {"adapter_input_size": 32, "adapter_out_dim": 48, "downsample_hidden_size": 8}
-    return made("dots3_note", "Dots3Note", vision, language, audio_config=audio, audio_token_id=56, **TOKENS)
+    return made("dots3_note", "Dots3Note", vision, language, audio_config=audio, audio_token_id=SOUND_TOKEN, **TOKENS)
 
 
 def thin_unmarked(model, which):
@@ -433,7 +434,12 @@ SOUND = {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "enco
 
 def qwen2_5_omni_thinker():
     vision = {**VISIBLE, "num_heads": 4, "patch_size": 4, "window_size": 16, "fullatt_block_indexes": [1]}
-    tokens = {"image_token_index": IMAGE, "video_token_index": VIDEO, "audio_token_index": 56, "audio_config": SOUND}
+    tokens = {
+        "image_token_index": IMAGE,
+        "video_token_index": VIDEO,
+        "audio_token_index": SOUND_TOKEN,
+        "audio_config": SOUND,
+    }
     tokens |= {"vision_start_token_id": BEGIN, "vision_end_token_id": END}
     name, model = "Qwen2_5OmniThinker", "Qwen2_5OmniThinkerForConditionalGeneration"
     return made("qwen2_5_omni", name, vision, text(rope_parameters=AXES), model, **tokens)
@@ -443,7 +449,7 @@ def qwen3_omni_moe_thinker():
     vision = {**VISIBLE, "num_heads": 4, "patch_size": 4, "num_position_embeddings": 36}
     vision |= {"deepstack_visual_indexes": [0, 1]}
     language = text(head_dim=12, rope_parameters=INTERLEAVED, num_experts=4, num_experts_per_tok=2)
-    tokens = {**TOKENS, **ENDS, "audio_token_id": 56, "audio_config": {**SOUND, "downsample_hidden_size": 8}}
+    tokens = {**TOKENS, **ENDS, "audio_token_id": SOUND_TOKEN, "audio_config": {**SOUND, "downsample_hidden_size": 8}}
     name, model = "Qwen3OmniMoeThinker", "Qwen3OmniMoeThinkerForConditionalGeneration"
     return made("qwen3_omni_moe", name, vision, {**language, "moe_intermediate_size": 32}, model, **tokens)
 
