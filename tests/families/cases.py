@@ -1,8 +1,8 @@
 """Every model that is proven, by name."""
 
-from families import crops, native, ragged, tiles
+from families import crops, native, ragged, slices, tiles
 
-_MODULES = [("tiles", tiles), ("packed", crops), ("native", native), ("native", ragged)]
+_MODULES = [("tiles", tiles), ("packed", crops), ("native", native), ("native", ragged), ("native", slices)]
 CASES = {name: case for _, module in _MODULES for name, case in module.CASES.items()}
 
 

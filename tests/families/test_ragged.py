@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from families import cases, ragged, tiny
+from families import cases, ragged, slices, tiny
 
 import tokenprune
 from tokenprune.encode import encode
@@ -23,7 +23,7 @@ def asked(name):
     return model, case.inputs(model, case.prompts)
 
 
-@pytest.mark.parametrize(("name", "images"), [("minicpmv4_6", ragged.SLICES), ("lfm2_vl", ragged.TILES)])
+@pytest.mark.parametrize(("name", "images"), [("minicpmv4_6", slices.SLICES), ("lfm2_vl", slices.TILES)])
 def test_crops_of_an_image_share_its_budget(name, images):
     model, call = asked(name)
     placeholder, pipeline = call["input_ids"] == tiny.IMAGE, tokenprune.load("divprune")
