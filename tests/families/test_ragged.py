@@ -76,6 +76,14 @@ def test_merges_that_mix_tokens_are_refused(merges):
         VIDEO_LLAMA_3.layout.merge(SimpleNamespace(image_merge_sizes=torch.tensor(merges)))
 
 
+@pytest.mark.parametrize("name", ["minicpmv4_6", "qwen2_5_omni_thinker"])
+def test_a_model_that_gives_all_logits_whatever_is_asked_still_does(name):
+    model, call = asked(name)
+    with torch.no_grad(), tokenprune.attach(model, "divprune", budget=1):
+        every, some = model(**call).logits, model(**call, logits_to_keep=1).logits
+    assert torch.equal(some.nan_to_num(), every.nan_to_num())
+
+
 @pytest.fixture(params=["qwen2_5_omni_thinker", "qwen3_omni_moe_thinker"])
 def heard(request):
     """A model and a call with a sound after the images of each prompt."""
