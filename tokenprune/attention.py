@@ -24,7 +24,8 @@ def cls_row(index: int = 0) -> Reduce:
 def received(chunk: int = 64) -> Reduce:
     """The attention that each key receives, averaged over heads and queries: [B, K] float32.
 
-    Queries that are padding do not count: in self-attention those are the places that nobody attends to.
+    In self-attention the queries that count are those that may look at the key, or it at them: sequences laid end to
+    end give what each gives alone, and padding, which is where nobody may look, does not count.
 
     Args:
         chunk: queries taken at a time, so that memory is O(chunk * K).
@@ -32,22 +33,35 @@ def received(chunk: int = 64) -> Reduce:
 
     def mean(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
         heads, count = query.shape[1:3]
-        real = _real(query, key, mask)
+        together = _together(query, key, mask)
         total = query.new_zeros(len(query), key.shape[2], dtype=torch.float32)  # [B, K]
+        queries = torch.zeros_like(total)
         for start in range(0, count, chunk):
             stop = min(start + chunk, count)
-            total += (_weights(query, key, mask, scale, start, stop) * real[:, :, start:stop]).sum((1, 2))
-        return total / (heads * real.sum((1, 2)).clamp(min=1))
+            ours = together(start, stop)  # [B or 1, H or 1, q, K or 1]
+            weights = _weights(query, key, mask, scale, start, stop)
+            if mask is not None:
+                weights *= ours.any(-1, keepdim=True)
+            total += weights.sum((1, 2))
+            queries += ours.float().mean(1).sum(1)
+        return total / (heads * queries.clamp(min=1))
 
     return mean
 
 
-def _real(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
-    """[B or 1, 1, Q, 1] float32: one where a query is no padding."""
+def _together(query: Tensor, key: Tensor, mask: Tensor | None) -> Callable[[int, int], Tensor]:
+    """Of some queries, [B or 1, H or 1, q, K or 1] bool: which keys may look at them, or they at those; not padding."""
     if mask is None or query.shape[2] != key.shape[2]:
-        return query.new_ones(1, 1, query.shape[2], 1, dtype=torch.float32)
-    attended = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2  # [B, H, Q, K]
-    return attended.flatten(1, 2).any(1)[:, None, :, None].float()
+        return lambda start, stop: query.new_ones(1, 1, stop - start, 1, dtype=torch.bool)
+    allowed = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+    real = allowed.flatten(1, 2).any(1)[:, None, :, None]  # [B or 1, 1, K, 1]
+    allowed = allowed.expand(-1, -1, query.shape[2], -1)
+
+    def same(start: int, stop: int) -> Tensor:
+        looks, is_seen = allowed[:, :, start:stop], allowed[..., start:stop].transpose(-1, -2)
+        return (looks | is_seen) & real[:, :, start:stop]
+
+    return same
 
 
 def _weights(query: Tensor, key: Tensor, mask: Tensor | None, scale: float, start: int, stop: int) -> Tensor:
