@@ -135,7 +135,7 @@ def test_the_cue_of_images_end_to_end_is_the_same_under_flash_attention(flashed,
         use(tower_of(family, model)[0])
         with torch.no_grad():
             encoded = encode(family, model, inputs, pipeline, inputs["input_ids"], placeholder)
-        cues += encoded.tokens.cues.values()
+        cues.append(dict(encoded.tokens.cues))
     torch.testing.assert_close(*cues, atol=1e-6, rtol=0)
 
 
