@@ -143,6 +143,8 @@ def _axes(base: Any, call: Mapping[str, Any]) -> Tensor | None:
     """[A, B, T] position ids along several axes, if the model makes such for this call."""
     ids = call["input_ids"]
     given = {**call, "inputs_embeds": torch.empty(*ids.shape, 0, device=ids.device), "past_key_values": None}
+    if (sound := call.get("feature_attention_mask")) is not None:
+        given["audio_feature_lengths"] = sound.sum(-1)  # which is how forward gets it
     names = inspect.signature(base.compute_3d_position_ids).parameters
     made: Tensor | None = base.compute_3d_position_ids(**{name: given.get(name) for name in names})
     return made

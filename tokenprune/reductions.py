@@ -27,7 +27,8 @@ def cls_row(index: int = 0) -> Reduce:
 def received(chunk: int = 64) -> Reduce:
     """The attention that each key receives, averaged over heads and queries: [B, K] float32.
 
-    Padding asks for nothing: in self-attention, a query at a place that the mask hides from all does not count.
+    In self-attention the queries that count are those that may look at the key, or it at them: sequences laid end to
+    end give what each gives alone, and padding, which is where nobody may look, does not count.
 
     Args:
         chunk: queries taken at a time, so that memory is O(chunk * K).
@@ -35,24 +36,35 @@ def received(chunk: int = 64) -> Reduce:
 
     def mean(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
         heads, count = query.shape[1:3]
+        together = _together(query, key, mask)
         total = query.new_zeros(len(query), key.shape[2], dtype=torch.float32)  # [B, K]
-        asks = _asks(query, key, mask)  # [B, 1, Q, 1]
+        queries = torch.zeros_like(total)
         for start in range(0, count, chunk):
             stop = min(start + chunk, count)
-            total += (_weights(query, key, mask, scale, start, stop) * asks[:, :, start:stop]).sum((1, 2))
-        return total / (heads * asks.sum((1, 2)))
+            ours = together(start, stop)  # [B or 1, H or 1, q, K or 1]
+            weights = _weights(query, key, mask, scale, start, stop)
+            if mask is not None:
+                weights *= ours.any(-1, keepdim=True)
+            total += weights.sum((1, 2))
+            queries += ours.float().mean(1).sum(1)
+        return total / (heads * queries.clamp(min=1))
 
     return mean
 
 
-def _asks(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
-    """[B, 1, Q, 1] float32, zero where a query of a self-attention stands at a place that the mask hides from all."""
-    batch, _, count, _ = query.shape
-    asks = query.new_ones(batch, 1, count, 1, dtype=torch.float32)
-    if mask is None or count != key.shape[2]:
-        return asks
-    seen = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
-    return asks * seen.any(1).any(1)[:, None, :, None]
+def _together(query: Tensor, key: Tensor, mask: Tensor | None) -> Callable[[int, int], Tensor]:
+    """Of some queries, [B or 1, H or 1, q, K or 1] bool: which keys may look at them, or they at those; not padding."""
+    if mask is None or query.shape[2] != key.shape[2]:
+        return lambda start, stop: query.new_ones(1, 1, stop - start, 1, dtype=torch.bool)
+    allowed = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+    real = allowed.flatten(1, 2).any(1)[:, None, :, None]  # [B or 1, 1, K, 1]
+    allowed = allowed.expand(-1, -1, query.shape[2], -1)
+
+    def same(start: int, stop: int) -> Tensor:
+        looks, is_seen = allowed[:, :, start:stop], allowed[..., start:stop].transpose(-1, -2)
+        return (looks | is_seen) & real[:, :, start:stop]
+
+    return same
 
 
 def _weights(query: Tensor, key: Tensor, mask: Tensor | None, scale: float, start: int, stop: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+
 from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Tower
 from tokenprune.layouts import Native
@@ -10,7 +12,7 @@ from tokenprune_adapters.grids import image_grids
 
 def _merge(config: Any) -> int:
     """Patches a side; the images of a call have one in common, and between three patches the model interpolates."""
-    merges = set(config.image_merge_sizes.tolist())
+    merges = set(getattr(config, "image_merge_sizes", torch.ones(1, dtype=torch.int64)).tolist())  # processors say 1
     if not merges < {1, 2}:
         raise UnsupportedMode(f"image_merge_sizes are {sorted(merges)}; all images of a call must have 1, or all 2")
     return int(merges.pop())

@@ -76,6 +76,15 @@ def test_padding_looks_at_nothing_that_counts(additive, chunk):
     assert not mean[:, length:].any()
 
 
+@pytest.mark.parametrize("chunk", [1, 3, 64])
+def test_sequences_end_to_end_give_what_each_gives_alone(chunk):
+    query, key, first = sample(B, H, K, D), sample(B, H, K, D, seed=1), 3
+    block = torch.arange(K) < first
+    mean = received(chunk)(query, key, (block[:, None] == block)[None, None], SCALE)
+    for part in (slice(0, first), slice(first, K)):
+        torch.testing.assert_close(mean[:, part], received(chunk)(query[:, :, part], key[:, :, part], None, SCALE))
+
+
 @pytest.mark.parametrize("reduce", [cls_row(), received()], ids=["row", "received"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_read_in_float32(reduce, dtype):

@@ -1,12 +1,13 @@
 """Every model that is proven, by name."""
 
-from families import crops, crossed, native, ragged, special, tiles
+from families import crops, crossed, native, ragged, slices, special, tiles
 
 _MODULES = [
     ("tiles", tiles),
     ("packed", crops),
     ("native", native),
     ("native", ragged),
+    ("native", slices),
     ("special", special),
     ("crossed", crossed),
 ]

@@ -1,7 +1,6 @@
 """More families whose images have a size of their own, each with an encoder of its own."""
 
 from importlib import import_module
-from itertools import chain
 
 import torch
 from families.native import (
@@ -39,10 +38,14 @@ LATENT = {
     "qk_nope_head_dim": 8,
     "v_head_dim": 12,
 }
-
-
+SOUND_TOKEN = 56
 TOKENS = {"image_token_id": IMAGE, "video_token_id": VIDEO}
 LAYERS = {"num_hidden_layers": 3, "num_attention_heads": 4, "hidden_size": 32, "intermediate_size": 40}
+MUSE = {**LAYERS, "patch_size": 4, "pos_emb_height": 4, "pos_emb_width": 4, "max_position_embeddings": 16}
+ADAPTER = {"out_hidden_size": 128, "projector_hidden_size": 40, **TOKENS}
+UNCAPPED = {"final_logit_softcapping": 1e4}  # so that the head is linear, as the run by hand takes it to be
+SOUND = {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "output_dim": 48}
+SINGLE = [[(3, 5), (2, 2)], [(4, 2)]]  # patches of each image of each prompt
 
 
 def made(module, name, vision, language, model=None, **more):
@@ -90,9 +93,25 @@ def unmarked(model, which):
     return call
 
 
-MUSE = {**LAYERS, "patch_size": 4, "pos_emb_height": 4, "pos_emb_width": 4, "max_position_embeddings": 16}
-UNCAPPED = {"final_logit_softcapping": 1e4}  # so that the head is linear, as the run by hand takes it to be
-ADAPTER = {"out_hidden_size": 128, "projector_hidden_size": 40, **TOKENS}
+def minimax_m3_vl():
+    vision = {**LAYERS, "hidden_size": 48, "patch_size": 4}
+    language = text(
+        head_dim=12,
+        rotary_dim=8,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        intermediate_size=32,
+        shared_intermediate_size=32,
+        dense_intermediate_size=64,
+        mlp_layer_types=["dense", "sparse"],
+        layer_types=["full_attention", "minimax_m3_sparse"],
+        index_n_heads=2,
+        index_head_dim=8,
+        index_block_size=8,
+        index_topk_blocks=3,
+    )
+    tokens = {"image_token_index": IMAGE, "video_token_index": VIDEO, "projector_hidden_size": 40}
+    return made("minimax_m3_vl", "MiniMaxM3VL", vision, language, "MiniMaxM3SparseForConditionalGeneration", **tokens)
 
 
 def muse_glimmer():
@@ -113,7 +132,7 @@ def muse_spark():
     )
     audio = {"patch_sizes": (4, 4), "hidden_sizes": (16, 16), "depths": (1, 1), "num_hidden_layers": 2}
     audio |= {"out_hidden_size": 48}
-    return made("muse_spark", "MuseSpark", MUSE, language, audio_config=audio, audio_token_id=56, **ADAPTER)
+    return made("muse_spark", "MuseSpark", MUSE, language, audio_config=audio, audio_token_id=SOUND_TOKEN, **ADAPTER)
 
 
 def in_lines_flat(call):
@@ -130,9 +149,6 @@ def video_llama_3():
         **TOKENS,
         tie_word_embeddings=True,
     )
-
-
-SINGLE = [[(3, 5), (2, 2)], [(4, 2)]]  # patches of each image of each prompt
 
 
 def single(model, which):
@@ -218,7 +234,7 @@ def dots3_note():
     )
     audio = {"hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 1, "num_attention_heads": 4}
     audio |= {"adapter_input_size": 32, "adapter_out_dim": 48, "downsample_hidden_size": 8}
-    return made("dots3_note", "Dots3Note", vision, language, audio_config=audio, audio_token_id=56, **TOKENS)
+    return made("dots3_note", "Dots3Note", vision, language, audio_config=audio, audio_token_id=SOUND_TOKEN, **TOKENS)
 
 
 def thin_unmarked(model, which):
@@ -319,103 +335,6 @@ def hyperclovax_vision_v2():
     return made("hyperclovax_vision_v2", "HyperCLOVAXVisionV2", vision, text(model_type="hyperclovax"), **TOKENS)
 
 
-def minicpm(module, name, mode, **more):
-    """A MiniCPM-V whose encoder merges 2 x 2 patches after its first layer, unless the mode is 4x."""
-    vision = {**LAYERS, "patch_size": 4, "image_size": 24, "insert_layer_id": 0}
-    language = text(model_type="qwen3_5_text", rope_parameters=INTERLEAVED, **LINEAR)
-    return made(module, name, vision, language, downsample_mode=mode, insert_layer_id=0, **TOKENS, **more)
-
-
-def minicpmv4_6():
-    return minicpm("minicpmv4_6", "MiniCPMV4_6", "16x")
-
-
-def minicpm_ocr():
-    return minicpm("minicpm_ocr", "MiniCPMOcr", "4x")
-
-
-def minicpmv4_7():
-    marks = {"image_start_id": BEGIN, "image_end_id": END, "slice_start_id": SLICE, "slice_end_id": SLICED}
-    return minicpm("minicpmv4_7", "MiniCPMV4_7", "16x", **marks, newline_id=LINE)
-
-
-SLICE, SLICED, LINE = 54, 53, 52
-SLICES = [
-    [[(4, 8), (8, 4), (8, 4)], [(8, 8)]],
-    [[(8, 12)]],
-]  # patches: overview and slices of each image of each prompt
-
-
-def sliced(merge, **types):
-    """Inputs of MiniCPM-V: all crops in one line of patches [1, 3, h, P * w], an overview before the slices."""
-
-    def marks(crops):
-        first, *rest = [height * width // merge**2 for height, width in crops]
-        return [BEGIN, *[IMAGE] * first, END, *[one for count in rest for one in (SLICE, *[IMAGE] * count, SLICED)]]
-
-    def inputs(model, which):
-        crops = [(number, at, crop) for number in which for at, crop in enumerate(chain(*SLICES[number]))]
-        lines = [noise(3, 4, 4 * crop[0] * crop[1], seed=100 * number + at) for number, at, crop in crops]
-        sizes = torch.tensor([crop for _, _, crop in crops], dtype=torch.int32)
-        ids = padded(rows(which, SLICES, marks), **types)
-        return {**ids, "pixel_values": torch.cat(lines, -1)[None], "target_sizes": sizes}
-
-    return inputs
-
-
-def in_one_line(call):
-    """[1, 3, h, P * w, 2] where each patch lies in its crop; they are in reading order."""
-    patch = torch.cat([middles(*size) for size in call["target_sizes"].tolist()])
-    return patch.repeat_interleave(4, 0).expand(*call["pixel_values"].shape, 2)
-
-
-def middles(height, width):
-    """[P, 2] where the patches of a picture lie."""
-    y, x = (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width
-    return torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).flatten(0, 1)
-
-
-def lfm2_vl():
-    vision = {
-        **LAYERS,
-        "model_type": "siglip2_vision_model",
-        "patch_size": 4,
-        "num_patches": 36,
-        "vision_use_head": False,
-    }
-    language = text(model_type="lfm2", layer_types=["conv", "full_attention"], conv_L_cache=3)
-    return made("lfm2_vl", "Lfm2Vl", vision, language, image_token_id=IMAGE, projector_hidden_size=40)
-
-
-TILES = [[[(4, 4), (4, 4), (4, 6)], [(6, 4)]], [[(8, 4)]]]  # patches: tiles and thumbnail of each image of each prompt
-
-
-def naflex(model, which):
-    """Inputs of LFM2-VL: crops [I, P, pixels] padded to the longest, a thumbnail after the tiles."""
-
-    def marks(crops):
-        counts = [height * width // 4 for height, width in crops]
-        tiles = [one for at, count in enumerate(counts[:-1]) for one in (SLICED + at, *[IMAGE] * count)]
-        return [BEGIN, *tiles, *[LINE] * bool(tiles), *[IMAGE] * counts[-1], END]
-
-    crops = [(100 * number + at, crop) for number in which for at, crop in enumerate(chain(*TILES[number]))]
-    sizes = torch.tensor([crop for _, crop in crops])
-    there = torch.arange(32) < sizes.prod(-1)[:, None]
-    pixels = noise(len(crops), 32, 48, seed=7)
-    for at, (seed, (height, width)) in enumerate(crops):
-        pixels[at, : height * width] = noise(height * width, 48, seed=seed)
-    ids = padded(rows(which, TILES, marks))
-    return {**ids, "pixel_values": pixels, "spatial_shapes": sizes, "pixel_attention_mask": there.long()}
-
-
-def unpadded(call):
-    """[I, P, pixels, 2] where each patch lies in its crop, NaN in padding."""
-    where = torch.full((*call["pixel_values"].shape, 2), float("nan"))
-    for at, size in enumerate(call["spatial_shapes"].tolist()):
-        where[at, : size[0] * size[1]] = middles(*size)[:, None]
-    return where
-
-
 def lfm3_vl():
     vision = {
         **LAYERS,
@@ -428,12 +347,14 @@ def lfm3_vl():
     return made("lfm3_vl", "Lfm3Vl", vision, language, projector_hidden_size=40, **TOKENS, **ENDS)
 
 
-SOUND = {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "output_dim": 48}
-
-
 def qwen2_5_omni_thinker():
     vision = {**VISIBLE, "num_heads": 4, "patch_size": 4, "window_size": 16, "fullatt_block_indexes": [1]}
-    tokens = {"image_token_index": IMAGE, "video_token_index": VIDEO, "audio_token_index": 56, "audio_config": SOUND}
+    tokens = {
+        "image_token_index": IMAGE,
+        "video_token_index": VIDEO,
+        "audio_token_index": SOUND_TOKEN,
+        "audio_config": SOUND,
+    }
     tokens |= {"vision_start_token_id": BEGIN, "vision_end_token_id": END}
     name, model = "Qwen2_5OmniThinker", "Qwen2_5OmniThinkerForConditionalGeneration"
     return made("qwen2_5_omni", name, vision, text(rope_parameters=AXES), model, **tokens)
@@ -443,7 +364,7 @@ def qwen3_omni_moe_thinker():
     vision = {**VISIBLE, "num_heads": 4, "patch_size": 4, "num_position_embeddings": 36}
     vision |= {"deepstack_visual_indexes": [0, 1]}
     language = text(head_dim=12, rope_parameters=INTERLEAVED, num_experts=4, num_experts_per_tok=2)
-    tokens = {**TOKENS, **ENDS, "audio_token_id": 56, "audio_config": {**SOUND, "downsample_hidden_size": 8}}
+    tokens = {**TOKENS, **ENDS, "audio_token_id": SOUND_TOKEN, "audio_config": {**SOUND, "downsample_hidden_size": 8}}
     name, model = "Qwen3OmniMoeThinker", "Qwen3OmniMoeThinkerForConditionalGeneration"
     return made("qwen3_omni_moe", name, vision, {**language, "moe_intermediate_size": 32}, model, **tokens)
 
@@ -465,50 +386,25 @@ def mistral_large4():
     return made("mistral_large4", "MistralLarge4", PIXTRAL, language, image_token_index=IMAGE)
 
 
-def minimax_m3_vl():
-    vision = {**LAYERS, "hidden_size": 48, "patch_size": 4}
-    language = text(
-        head_dim=12,
-        rotary_dim=8,
-        num_local_experts=4,
-        num_experts_per_tok=2,
-        intermediate_size=32,
-        shared_intermediate_size=32,
-        dense_intermediate_size=64,
-        mlp_layer_types=["dense", "sparse"],
-        layer_types=["full_attention", "minimax_m3_sparse"],
-        index_n_heads=2,
-        index_head_dim=8,
-        index_block_size=8,
-        index_topk_blocks=3,
-    )
-    tokens = {"image_token_index": IMAGE, "video_token_index": VIDEO, "projector_hidden_size": 40}
-    return made("minimax_m3_vl", "MiniMaxM3VL", vision, language, "MiniMaxM3SparseForConditionalGeneration", **tokens)
-
-
 CASES = {
+    "kimi_k25": Case(kimi_k25, squares, locate=in_lines),
+    "cosmos3_edge": Case(cosmos3_edge, thin, locate=merged),
     "minimax_m3_vl": Case(minimax_m3_vl, unmarked, locate=merged),
-    "mistral_large4": Case(mistral_large4, sized(8), locate=within),
-    "qwen2_5_omni_thinker": Case(qwen2_5_omni_thinker, unmarked, locate=merged),
-    "qwen3_omni_moe_thinker": Case(qwen3_omni_moe_thinker, unmarked, locate=merged),
-    "lfm2_vl": Case(lfm2_vl, naflex, locate=unpadded),
-    "lfm3_vl": Case(lfm3_vl, unmarked, locate=merged),
-    "minicpmv4_6": Case(minicpmv4_6, sliced(4), locate=in_one_line),
-    "minicpm_ocr": Case(minicpm_ocr, sliced(2), locate=in_one_line),
-    "minicpmv4_7": Case(minicpmv4_7, sliced(4, mm_token_type_ids=1), locate=in_one_line),
-    "exaone4_5": Case(exaone4_5, unmarked, locate=merged),
-    "hyperclovax_vision_v2": Case(hyperclovax_vision_v2, unmarked, locate=merged),
-    "inkling2": Case(inkling2, squares_of_tokens, locate=in_lines),
-    "qwen4_exp": Case(qwen4_exp, patches, locate=merged),
-    "glm5_next": Case(glm5_next, unmarked, locate=merged),
-    "glmga": Case(glmga, patches, locate=merged),
-    "dots3_note": Case(dots3_note, thin_unmarked, locate=merged),
-    "hunyuan_vl": Case(hunyuan_vl, framed, locate=in_lines_flat),
+    "muse_glimmer": Case(muse_glimmer, unmarked, locate=in_lines_flat),
+    "muse_spark": Case(muse_spark, unmarked, locate=in_lines_flat),
     "video_llama_3": Case(video_llama_3, single, locate=in_lines_flat),
     "video_llama_3, merged": Case(video_llama_3, averaged, locate=merged),
     "ernie4_5_vl_moe": Case(ernie4_5_vl_moe, routed, locate=merged),
-    "muse_glimmer": Case(muse_glimmer, unmarked, locate=in_lines_flat),
-    "muse_spark": Case(muse_spark, unmarked, locate=in_lines_flat),
-    "cosmos3_edge": Case(cosmos3_edge, thin, locate=merged),
-    "kimi_k25": Case(kimi_k25, squares, locate=in_lines),
+    "hunyuan_vl": Case(hunyuan_vl, framed, locate=in_lines_flat),
+    "dots3_note": Case(dots3_note, thin_unmarked, locate=merged),
+    "glm5_next": Case(glm5_next, unmarked, locate=merged),
+    "glmga": Case(glmga, patches, locate=merged),
+    "qwen4_exp": Case(qwen4_exp, patches, locate=merged),
+    "inkling2": Case(inkling2, squares_of_tokens, locate=in_lines),
+    "exaone4_5": Case(exaone4_5, unmarked, locate=merged),
+    "hyperclovax_vision_v2": Case(hyperclovax_vision_v2, unmarked, locate=merged),
+    "lfm3_vl": Case(lfm3_vl, unmarked, locate=merged),
+    "qwen2_5_omni_thinker": Case(qwen2_5_omni_thinker, unmarked, locate=merged),
+    "qwen3_omni_moe_thinker": Case(qwen3_omni_moe_thinker, unmarked, locate=merged),
+    "mistral_large4": Case(mistral_large4, sized(8), locate=within),
 }

@@ -119,9 +119,10 @@ def _cls_is_no_token(subject: Subject, origin: Origin) -> None:
 
 
 def _received(weights: Tensor) -> Tensor:
-    """[b * S]: the mean weight [b, H, S, S] that a place gets; where nobody looks is padding, which does not count."""
-    real = weights.any(1).any(1).float()  # [b, S]
-    return ((weights.mean(1) * real[:, :, None]).sum(1) / real.sum(-1, keepdim=True)).flatten()
+    """[b * S]: the mean weight [b, H, S, S] that a place gets from its own sequence; padding is where nobody looks."""
+    looks, real = weights > 0, weights.any(1).any(1)[:, None, :, None]
+    together = (looks | looks.transpose(-1, -2)) & real
+    return ((weights * real).sum((1, 2)) / together.sum((1, 2)).clamp(min=1)).flatten()
 
 
 def _mean(values: Tensor, over: Tensor) -> Tensor:
