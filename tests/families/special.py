@@ -3,7 +3,7 @@
 import torch
 from einops import rearrange
 from families.native import GRIDS
-from families.tiles import SEVERAL, SINGLE, blocks, padded_tiles, run, tiles
+from families.tiles import SEVERAL, SINGLE, blocks, marked, padded_tiles, run, tiles
 from families.tiny import (
     BEGIN,
     BOS,
@@ -418,6 +418,34 @@ def one_block(model, visual, prompt):
     return (causal | (visual[:, None] & visual[None]))[None, None]
 
 
+def granite_docling():
+    from transformers import GraniteDoclingConfig, GraniteDoclingForConditionalGeneration
+
+    config = GraniteDoclingConfig(
+        vision_config={**VISION, "out_hidden_size": 48, "scale_factor": 2, "deepstack_visual_indexes": [0, 1]},
+        text_config=text(attention_multiplier=0.3, residual_multiplier=1.0, logits_scaling=1.0),
+        image_token_id=IMAGE,
+        pad_token_id=0,
+        density_router_hidden_size=16,
+    )
+    return alive(GraniteDoclingForConditionalGeneration(config))
+
+
+def pages(fine):
+    """Inputs of Granite Docling: [B, T, 3, h, w], the tiles of all pages of a prompt, padded; the route is fine."""
+
+    def inputs(model, which):
+        call = padded_tiles(model, which)
+        there = call["pixel_attention_mask"].flatten(2).any(-1)
+        if not fine:
+            return {**call, "pixel_attention_mask": there}
+        route = torch.ones(len(which), dtype=torch.bool)
+        ids = padded(rows(which, SEVERAL, marked(36)))
+        return {**call, **ids, "pixel_attention_mask": there, "tile_fine_mask": route}
+
+    return inputs
+
+
 CASES = {
     "step3p7": Case(step3p7, step_views),
     "deepseek_vl_hybrid": Case(deepseek_vl_hybrid, two_sizes),
@@ -432,4 +460,6 @@ CASES = {
     "idefics2": Case(idefics2, padded_images, images=6),
     "aria": Case(aria, masked_tiles),
     "molmo2": Case(molmo2, pooling, mask=one_block, locate=in_views),
+    "granite_docling": Case(granite_docling, pages(fine=False)),
+    "granite_docling, fine": Case(granite_docling, pages(fine=True)),
 }
