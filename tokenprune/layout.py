@@ -77,6 +77,12 @@ class Layout:
         parts = [pad(item.view(-1, width), (0, 1), value=-1).flatten() for item, width in items]
         return replace(self, lengths=[len(part) for part in parts], index=torch.cat(parts))
 
+    def closed(self, ends: list[bool]) -> Layout:
+        """The same, where a separator row follows some of the items."""
+        items = zip(torch.split(self.index, self.lengths), ends, strict=True)
+        parts = [pad(item, (0, int(end)), value=-1) for item, end in items]
+        return replace(self, lengths=[len(part) for part in parts], index=torch.cat(parts))
+
     def spread(self, rows: Tensor) -> Tensor:
         """[R, C] feature rows to [B, N, C]; zero where a token has no row."""
         tokens = rows.new_zeros(self.patches.shape[0] * self.patches.shape[1], rows.shape[-1])

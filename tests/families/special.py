@@ -446,6 +446,103 @@ def pages(fine):
     return inputs
 
 
+SAM = {
+    "hidden_size": 32,
+    "output_channels": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "mlp_dim": 40,
+    "image_size": 48,
+    "patch_size": 4,
+    "window_size": 4,
+    "global_attn_indexes": [1],
+    "downsample_channels": [24, 32],
+}
+EXPERTS = {
+    "n_routed_experts": 4,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+    "mlp_layer_types": ["dense", "sparse"],
+}
+
+
+def unlimited_ocr():
+    from transformers import UnlimitedOcrConfig, UnlimitedOcrForConditionalGeneration
+
+    clip = {**VISION, "image_size": 12, "patch_size": 4}
+    config = UnlimitedOcrConfig(
+        vision_config={"sam_config": SAM, "encoder_config": clip},
+        text_config=text(num_key_value_heads=4, sliding_window=16, **EXPERTS),
+        image_token_id=IMAGE,
+    )
+    model = UnlimitedOcrForConditionalGeneration(config)
+    return alive(model)
+
+
+def deepseek_ocr2():
+    from transformers import DeepseekOcr2Config, DeepseekOcr2ForConditionalGeneration
+
+    queries = {**VISION, "num_key_value_heads": 4}
+    config = DeepseekOcr2Config(
+        vision_config={"sam_config": SAM, "encoder_config": queries},
+        text_config=text(num_key_value_heads=4, **EXPERTS),
+        image_token_id=IMAGE,
+    )
+    return alive(DeepseekOcr2ForConditionalGeneration(config))
+
+
+CUTS = [[(2, 1), (1, 1)], [(1, 2)]]  # crops (across, down) of each image of each prompt; (1, 1): none
+
+
+def cut_pages(model, which):
+    """Inputs of the OCR models: pages of 48 pixels, crops of 32."""
+    grids = [grid for number in which for grid in CUTS[number]]
+    counts = [across * down * (across * down > 1) for across, down in grids]
+    local = picture(which, CUTS, lambda grid, seed: noise(grid[0] * grid[1], 3, 32, 32, seed=seed + 5))
+    return {
+        "pixel_values": picture(which, CUTS, lambda grid, seed: noise(1, 3, 48, 48, seed=seed)),
+        "pixel_values_local": local[[one for across, down in grids for one in [across * down > 1] * across * down]],
+        "num_local_patches": counts,
+        "patches_grid": [list(grid) for grid in grids],
+    }
+
+
+def lined_pages(model, which):
+    """Inputs of Unlimited-OCR: lines of 3 tokens a page and 2 a crop, all with an end."""
+
+    def marks(grid):
+        across, down = grid
+        crops = 2 * down * (2 * across + 1) if across * down > 1 else 0
+        return [BEGIN, *[IMAGE] * (crops + 3 * 4 + 1)]
+
+    return {**padded(rows(which, CUTS, marks)), **cut_pages(model, which)}
+
+
+def latent_pages(model, which):
+    """Inputs of DeepSeek-OCR 2: 144 latents a view."""
+
+    def marks(grid):
+        across, down = grid
+        return [BEGIN, *[IMAGE] * (144 * (1 + across * down * (across * down > 1)) + 1)]
+
+    call = cut_pages(model, which)
+    del call["patches_grid"]
+    return {**padded(rows(which, CUTS, marks)), **call}
+
+
+def in_pages(call):
+    """Where each pixel of pages and crops lies."""
+    parts, whole = [], (torch.arange(48) + 0.5) / 48
+    page = torch.stack(torch.meshgrid(whole, whole, indexing="ij"), -1).expand(*call["pixel_values"].shape, 2)
+    for across, down in call["patches_grid"]:
+        if across * down > 1:
+            y, x = (torch.arange(32 * down) + 0.5) / (32 * down), (torch.arange(32 * across) + 0.5) / (32 * across)
+            at = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1)
+            parts.append(rearrange(at, "(down h) (across w) c -> (down across) 1 h w c", h=32, w=32))
+    return [page, torch.cat(parts).expand(*call["pixel_values_local"].shape, 2)]
+
+
 CASES = {
     "step3p7": Case(step3p7, step_views),
     "deepseek_vl_hybrid": Case(deepseek_vl_hybrid, two_sizes),
@@ -462,4 +559,6 @@ CASES = {
     "molmo2": Case(molmo2, pooling, mask=one_block, locate=in_views),
     "granite_docling": Case(granite_docling, pages(fine=False)),
     "granite_docling, fine": Case(granite_docling, pages(fine=True)),
+    "unlimited_ocr": Case(unlimited_ocr, lined_pages, locate=in_pages),
+    "deepseek_ocr2": Case(deepseek_ocr2, latent_pages),
 }

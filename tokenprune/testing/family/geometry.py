@@ -58,9 +58,10 @@ def features_are_inputs(subject: Subject) -> str:
 def places_are_pixels(subject: Subject) -> str:
     """A token's (y, x) is where the pixels lie that it is made of."""
     call = subject.call()
-    encoded, origin = _encoded(subject, call), subject.once("origin", lambda: origin_of(subject, call))
+    encoded = _encoded(subject, call)
     if encoded.tokens.place is None or encoded.tokens.canvas is None:
         raise NotApplicable("tokens have no places")
+    origin = subject.once("origin", lambda: origin_of(subject, call))
     real = encoded.index >= 0
     if not origin.pixels.any():
         raise NotApplicable("no derivative reaches the pixels: the encoder gives codes")
@@ -68,7 +69,7 @@ def places_are_pixels(subject: Subject) -> str:
     within = torch.stack([where[one].nanmean(0) for one in origin.pixels[real]])  # [R, 2]
     token = encoded.index[real]
     canvas = encoded.tokens.canvas.repeat_interleave(encoded.tokens.shape[1], 0)[token]
-    found, said = (within * canvas).floor().long(), encoded.tokens.place.flatten(0, 1)[token]
+    found, said = (within * canvas + 1e-4).floor().long(), encoded.tokens.place.flatten(0, 1)[token]
     wrong = (found != said).any(-1)
     require(
         not wrong.any(),

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from tokenprune.family import submodule, tower_of
 from tokenprune.features import pieces_of
-from tokenprune.testing.family.report import NotApplicable
 from tokenprune.testing.family.subject import Subject
 
 
@@ -54,7 +53,7 @@ def features(subject: Subject, call: dict[str, Any]) -> Tensor:
 def attentions(subject: Subject) -> list[Any]:
     """The attention modules of the encoder, in order of depth."""
     encoder, spec = tower_of(subject.family, subject.model)
-    if subject.family.tower is None:
+    if not spec.attention:
         return []
     for path in spec.attention:
         stem, suffix = path.split(".{}")
@@ -62,7 +61,14 @@ def attentions(subject: Subject) -> list[Any]:
             return [submodule(encoder, f"{stem}.{at}{suffix}") for at in range(len(submodule(encoder, stem)))]
         except AttributeError:
             continue
-    raise NotApplicable("no attention of the encoder can be read")
+    raise AssertionError(f"{type(encoder).__name__} has attention at one of {spec.attention}")
+
+
+def unread(subject: Subject) -> list[Any]:
+    """Modules of the encoder that go by the name of attention but cannot be read."""
+    encoder, read = tower_of(subject.family, subject.model)[0], attentions(subject)
+    named = [one for one in encoder.modules() if type(one).__name__.endswith("Attention") and one not in read]
+    return named if subject.family.tower else []
 
 
 @contextmanager
@@ -85,6 +91,8 @@ def _noted(subject: Subject, *, identity: bool) -> Iterator[dict[str, list[Tenso
                 return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
             stack.callback(module.register_forward_hook(pass_on, with_kwargs=True).remove)
+        for module in unread(subject) if identity else ():
+            stack.callback(module.register_forward_hook(_passes_on, with_kwargs=True).remove)
         if subject.family.projector:
             projector = submodule(subject.model.base_model, subject.family.projector)
 
@@ -93,6 +101,15 @@ def _noted(subject: Subject, *, identity: bool) -> Iterator[dict[str, list[Tenso
 
             stack.callback(projector.register_forward_pre_hook(note, with_kwargs=True).remove)
         yield noted
+
+
+def _passes_on(_: Any, inputs: Any, given: Any, output: Any) -> Any:
+    """What entered, if it has the shape of what came out."""
+    hidden = inputs[0] if inputs else next(iter(given.values()))
+    first = output[0] if isinstance(output, tuple) else output
+    if first.shape != hidden.shape:
+        return None
+    return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
 
 def origin_of(subject: Subject, call: dict[str, Any]) -> Origin:
