@@ -1,4 +1,4 @@
-"""DeepSeek-OCR 2: crops, the whole page and a separator; every view is summed up in latents, of which no cue is read."""
+"""DeepSeek-OCR 2: crops, the page and a separator; every view is summed up in latents, of which no cue is read."""
 
 from dataclasses import replace
 
