@@ -69,7 +69,8 @@ def encode(
     projected = pipeline.stages[0].space == "projected" or not heard.encoder
     spec = tower_of(family, model)[1]
     space = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
-    cues = {name: layout.pool(_flat(layout, spec, values)) for name, values in heard.cues.items()}
+    skipped = spec.registers(model.config)
+    cues = {name: layout.pool(_flat(layout, spec, values, skipped)) for name, values in heard.cues.items()}
     return Encoded(output, rows, layout.index, _tokens(layout, space, cues, _sample_of(layout.lengths, room)), sources)
 
 
@@ -86,10 +87,11 @@ def _tokens(layout: Layout, space: Tensor, cues: Mapping[str, Tensor], samples: 
     )
 
 
-def _flat(layout: Layout, spec: Tower, values: list[Tensor]) -> Tensor:
+def _flat(layout: Layout, spec: Tower, values: list[Tensor], skipped: int) -> Tensor:
     """[H, S] or [S]: what a tap read of every sequence, laid end to end, CLS tokens and dropped outputs left out."""
     parts = []
     for value in values:  # [b, H, S] or [b, S]
+        value = value[..., skipped:]
         if spec.cls is not None:
             value = value[..., 1:] if spec.cls == "first" else value[..., :-1]
         if layout.sequence is not None:

@@ -26,10 +26,12 @@ class Tower:
         attention: paths from the encoder to the attention of layer ``{}``; the first that exists is used; none: no
             attention can be read.
         cls: where the CLS token stands in the encoder's sequence. None: there is none.
+        registers: how many tokens without a patch come first where no CLS token is read, from the config.
     """
 
     attention: tuple[str, ...] = ("encoder.layers.{}.self_attn", "vision_model.encoder.layers.{}.self_attn")
     cls: Literal["first", "last"] | None = None
+    registers: Callable[[Config], int] = lambda config: 0
 
 
 @dataclass(frozen=True)

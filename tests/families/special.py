@@ -543,6 +543,51 @@ def in_pages(call):
     return [page, torch.cat(parts).expand(*call["pixel_values_local"].shape, 2)]
 
 
+def nemotron_h_omni():
+    from transformers import AutoModelForImageTextToText, NemotronH_Omni_Reasoning_V3_Config
+
+    vision = {
+        **{name: VISION[name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "patch_size")},
+        "model_type": "radio",
+        "mlp_ratio": 1.25,
+        "image_size": 24,
+        "max_img_size": 48,
+        "num_cls_tokens": 2,
+        "num_registers": 3,
+        "summary_idxs": [0],
+        "video_temporal_patch_size": 2,
+    }
+    language = text(
+        model_type="nemotron_h",
+        layers_block_type=["linear_attention", "full_attention", "mlp"],
+        head_dim=12,
+        ssm_state_size=8,
+        mamba_num_heads=4,
+        mamba_head_dim=12,
+        n_groups=2,
+        chunk_size=8,
+    )
+    del language["num_hidden_layers"]
+    config = NemotronH_Omni_Reasoning_V3_Config(
+        vision_config=vision,
+        text_config=language,
+        audio_config=None,
+        projector_hidden_size=40,
+        vision_hidden_size=32,
+        image_token_id=IMAGE,
+        video_token_id=VIDEO,
+        audio_token_id=TILE,
+    )
+    return alive(AutoModelForImageTextToText.from_config(config))
+
+
+def packed_patches(model, which):
+    """Inputs of Nemotron Omni: patches [P, pixels] of all images in reading order."""
+    pixels = picture(which, GRIDS, lambda grid, seed: noise(grid[0] * grid[1], 48, seed=seed))
+    ids = padded(rows(which, GRIDS, lambda grid: [BEGIN, *[IMAGE] * (grid[0] * grid[1] // 4), END]))
+    return {**ids, "pixel_values": pixels, "image_grid_hw": torch.tensor([g for n in which for g in GRIDS[n]])}
+
+
 CASES = {
     "step3p7": Case(step3p7, step_views),
     "deepseek_vl_hybrid": Case(deepseek_vl_hybrid, two_sizes),
@@ -561,4 +606,5 @@ CASES = {
     "granite_docling, fine": Case(granite_docling, pages(fine=True)),
     "unlimited_ocr": Case(unlimited_ocr, lined_pages, locate=in_pages),
     "deepseek_ocr2": Case(deepseek_ocr2, latent_pages),
+    "nemotron_h_omni": Case(nemotron_h_omni, packed_patches, locate=in_lines((0, 1))),
 }
