@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ class Layout:
         outputs: encoder outputs of all sequences, CLS tokens and those that never reach the projector left out.
         sequence: the same of one sequence, where all have the same.
         valid, place, canvas, overview: as in `VisualTokens`.
+        mix: of encoder outputs [S, C], the feature rows [R, C] where these are mixtures. None: see ``patches``.
     """
 
     lengths: list[int]
@@ -40,15 +41,16 @@ class Layout:
     place: Tensor | None = None
     canvas: Tensor | None = None
     overview: Tensor | None = None
+    mix: Callable[[Tensor], Tensor] | None = None
 
     def pool(self, values: Tensor) -> Tensor:
         """[S] or [H, S] over all encoder outputs to [B, N] or [B, H, N]: the mean of what a token is made of."""
-        pooled = self._mean(values.float()[..., self.patches, None])[..., 0]  # [..., B, N]
-        return pooled if pooled.ndim == 2 else pooled.transpose(0, 1)
+        pooled = self.pool_rows(values.float().reshape(-1, values.shape[-1]).T)  # [B, N, H]
+        return pooled[..., 0] if values.ndim == 1 else pooled.transpose(1, 2)
 
     def pool_rows(self, values: Tensor) -> Tensor:
         """[S, C] to [B, N, C]."""
-        return self._mean(values[self.patches])
+        return self._mean(values[self.patches]) if self.mix is None else self.spread(self.mix(values))
 
     def _mean(self, gathered: Tensor) -> Tensor:
         """[..., K, C] to [..., C]; where a token is made of fewer than K, the others do not count."""

@@ -59,24 +59,6 @@ def test_video_is_refused_by_prune_inputs(qwen, video):
         tokenprune.prune_inputs(qwen, video, "divprune", positions="renumber")
 
 
-def test_image_that_is_shrunk_between_its_crops_is_refused():
-    side = crops.SIDE * crops.PATCH
-    model = crops.llava_onevision([[4 * side, 4 * side]])
-    image = crops.Image((4 * side, 4 * side), (4, 4), (0, 0))
-    inputs = crops.packed([[image]], count_images=True)
-    call = inputs(model, [0])
-    with torch.no_grad():
-        features = model.model.get_image_features(
-            call["pixel_values"], call["image_sizes"], batch_num_images=call["batch_num_images"], return_dict=True
-        )
-    count = len(features.pooler_output[0])
-    assert count < (1 + 16) * crops.SIDE**2  # shrunk
-    ids = torch.tensor([[1, 7, *[crops.IMAGE] * count, 8, 9]])
-    call |= {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    with tokenprune.attach(model, "vispruner", budget=4), pytest.raises(UnsupportedMode, match="shrunk"):
-        model.generate(**call, max_new_tokens=2)
-
-
 @pytest.mark.parametrize("build", [tiles.llava, crops.llava_next, native.qwen2_vl])
 def test_wrong_number_of_placeholders_is_refused(build):
     model = build()

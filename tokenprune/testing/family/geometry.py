@@ -34,7 +34,7 @@ def cues_are_eager(subject: Subject) -> str:
         -1, cue.shape[0] * cue.shape[-1]
     )
     real = encoded.index >= 0
-    wanted = _mean(values.reshape(-1, values.shape[-1]).T, origin.seen[real]).T  # [H, R]
+    wanted = _mean(values.reshape(-1, values.shape[-1]).T, origin.made_of(origin.seen)[real]).T  # [H, R]
     worst = agree(flat[:, encoded.index[real]], wanted, f"{source} and eager attention", CLOSE)
     require(bool((origin.seen[real].sum(-1) > 0).all()), "every token is made of something")
     _cls_is_no_token(subject, origin)
@@ -50,7 +50,7 @@ def features_are_inputs(subject: Subject) -> str:
     if subject.pipeline.stages[0].space == "encoder" and subject.family.projector:
         origin = subject.once("origin", lambda: origin_of(subject, call))
         assert origin.entering is not None
-        rows = _mean(entering(subject, call), origin.entering[real])
+        rows = _mean(entering(subject, call), origin.made_of(origin.entering)[real])
     worst = agree(flat[encoded.index[real]], rows, "the tokens' vectors and what they are made of", CLOSE)
     return f"{int(real.sum())} tokens within {worst:.0e}"
 

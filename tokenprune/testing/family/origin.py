@@ -29,12 +29,20 @@ class Origin:
         pixels: [R, P] bool, all pixels laid end to end.
         entering: [R, E] bool, vectors that enter the projector. None: there is no projector.
         starts: where each sequence begins in S.
+        share: [R, E] how much of each row comes from what left the projector. None: it left nothing of a row's width.
     """
 
     seen: Tensor
     pixels: Tensor
     entering: Tensor | None
     starts: Tensor
+    share: Tensor | None = None
+
+    def made_of(self, what: Tensor) -> Tensor:
+        """[R, S] or [R, E] float64: the parts of ``what``, which is ``seen`` or ``entering``; alike, unless mixed."""
+        if self.share is None or self.share.shape != what.shape:
+            return what.double()
+        return self.share if (self.share - self.share.round()).abs().max() > 1e-4 else what.double()
 
 
 def pixels_of(subject: Subject, call: dict[str, Any]) -> dict[str, Tensor]:
@@ -74,7 +82,7 @@ def unread(subject: Subject) -> list[Any]:
 @contextmanager
 def _noted(subject: Subject, *, identity: bool) -> Iterator[dict[str, list[Tensor]]]:
     """Note what enters the first attention and the projector; on wish with the identity in place of every attention."""
-    noted: dict[str, list[Tensor]] = {"attention": [], "projector": []}
+    noted: dict[str, list[Tensor]] = {"attention": [], "projector": [], "projected": []}
 
     def enters(name: str, inputs: tuple[Any, ...], given: dict[str, Any]) -> Tensor:
         hidden: Tensor = inputs[0] if inputs else next(iter(given.values()))
@@ -100,6 +108,8 @@ def _noted(subject: Subject, *, identity: bool) -> Iterator[dict[str, list[Tenso
                 enters("projector", inputs, given)
 
             stack.callback(projector.register_forward_pre_hook(note, with_kwargs=True).remove)
+            leaves = projector.register_forward_hook(lambda _, __, output: noted["projected"].append(output))
+            stack.callback(leaves.remove)
         yield noted
 
 
@@ -117,30 +127,34 @@ def origin_of(subject: Subject, call: dict[str, Any]) -> Origin:
     pixels = {name: value.clone().requires_grad_() for name, value in pixels_of(subject, call).items()}
     with torch.enable_grad(), _noted(subject, identity=True) as noted:
         rows = features(subject, {**call, **pixels})
-    targets = [*pixels.values(), *noted["attention"], *noted["projector"]]
+    projected = [one for one in noted["projected"] if isinstance(one, Tensor) and one.shape[-1] == rows.shape[-1]]
+    groups = [list(pixels.values()), noted["attention"], noted["projector"], projected]
+    targets = [one for group in groups for one in group]
     weights = torch.randn(rows.shape[-1], generator=torch.Generator().manual_seed(0))  # a plain sum may cancel
     reached: list[list[Tensor]] = [[] for _ in targets]
     for row in rows:
-        if not row.requires_grad:
-            parts: tuple[Tensor | None, ...] = (None,) * len(targets)
-        else:
+        parts: tuple[Tensor | None, ...] = (None,) * len(targets)
+        if row.requires_grad:
             parts = torch.autograd.grad((row * weights).sum(), targets, retain_graph=True, allow_unused=True)
         for found, target, part in zip(reached, targets, parts, strict=True):
-            found.append(torch.zeros_like(target, dtype=torch.bool) if part is None else part != 0)
-    every = [torch.stack(one) for one in reached]
-    seen, last = len(pixels), len(pixels) + len(noted["attention"])
+            found.append(torch.zeros_like(target) if part is None else part)
+    every = iter([torch.stack(one) for one in reached])
+    made = [[next(every) for _ in group] for group in groups]
     lengths = [one.shape[-2] for one in noted["attention"] for _ in range(one.shape[:-2].numel())]
+    shares = [(part.double() @ weights.double()).flatten(1) / (weights.double() @ weights.double()) for part in made[3]]
     return Origin(
-        _laid(every[seen:last], channels=True),
-        _laid(every[:seen], channels=False),
-        _laid(every[last:], channels=True) if noted["projector"] else None,
+        _laid(made[1], channels=True),
+        _laid(made[0], channels=False),
+        _laid(made[2], channels=True) if noted["projector"] else None,
         torch.tensor([0, *lengths[:-1]]).cumsum(0),
+        torch.cat(shares, 1) if shares else None,
     )
 
 
 def _laid(parts: list[Tensor], *, channels: bool) -> Tensor:
     """[R, S] from [R, ..., S, C], several laid end to end; any of the channels counts."""
-    return torch.cat([(part.any(-1) if channels else part).flatten(1) for part in parts] or [torch.zeros(0, 0)], 1)
+    marked = [(part != 0).any(-1) if channels else part != 0 for part in parts]
+    return torch.cat([part.flatten(1) for part in marked] or [torch.zeros(0, 0)], 1)
 
 
 def entering(subject: Subject, call: dict[str, Any]) -> Tensor:
