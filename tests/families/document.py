@@ -46,7 +46,8 @@ The checks:
 - place: each token's line and column are where the pixels lie that it is made of.
 
 Cues: `CLS row` is the attention that the CLS token pays; `received` the mean that each patch receives, where there is
-no CLS token. Layouts: `tiles` of one size, `native` size of each image, `packed` crops with an overview.
+no CLS token. Layouts: `tiles` of one size, `native` size of each image, `packed` crops with an overview, `special` ways
+of one family alone.
 
 Not applicable:
 

@@ -578,7 +578,12 @@ def nemotron_h_omni():
         video_token_id=VIDEO,
         audio_token_id=TILE,
     )
-    return alive(AutoModelForImageTextToText.from_config(config))
+    model = alive(AutoModelForImageTextToText.from_config(config))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith("dt_bias"):
+                weight.zero_()  # small time steps are clamped when a prompt is read, and not when one id is added
+    return model
 
 
 def packed_patches(model, which):
