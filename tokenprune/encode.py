@@ -18,6 +18,7 @@ from tokenprune.features import pieces_of
 from tokenprune.layout import Layout, Seen
 from tokenprune.listen import Settings, cue_sources, listening
 from tokenprune.pipeline import Pipeline
+from tokenprune.resampled import resampled
 from tokenprune.tokens import VisualTokens
 
 _TURNS: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()  # models that have been encoded with
@@ -66,6 +67,8 @@ def encode(
     if len(rows) != sum(room):
         _sample_of([len(piece) for piece in pieces], room)  # does not fit, and says so
     layout = family.layout(Seen(Settings(model.config, call), base, call, pieces, ids, placeholder))
+    if heard.looks:
+        layout = resampled(layout, torch.cat(heard.looks))
     projected = pipeline.stages[0].space == "projected" or not heard.encoder
     spec = tower_of(family, model)[1]
     space = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)

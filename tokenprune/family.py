@@ -45,6 +45,8 @@ class Family:
         language_model: path from the base model to the language model. Empty: it is the base model.
         projector: path from the base model to the projector, whose input is the encoder space. None: the
             projected space serves.
+        resampler: path from the base model to the attention with which latents look at the encoder's outputs. None:
+            tokens are no latents, or it cannot be read.
         placeholder: attribute of the config that holds the placeholder's token id.
         pixels: keyword arguments of ``forward`` that carry images; any of them means there is something to prune.
         per_token: keyword arguments of ``forward`` with one entry a slot, cut together with ``input_ids``.
@@ -60,6 +62,7 @@ class Family:
     tower: str | None = "vision_tower"
     projector: str | None = "multi_modal_projector"
     language_model: str = "language_model"
+    resampler: str | None = None
     placeholder: str = "image_token_id"
     pixels: tuple[str, ...] = ("pixel_values",)
     per_token: tuple[str, ...] = ("token_type_ids", "mm_token_type_ids")

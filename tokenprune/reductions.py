@@ -42,6 +42,11 @@ def received(chunk: int = 64) -> Reduce:
     return mean
 
 
+def looks(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """The attention that few queries, such as latents, pay to each key, averaged over heads: [B, Q, K] float32."""
+    return _weights(query, key, mask, scale, 0, query.shape[2]).mean(1)
+
+
 def _asks(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
     """[B, 1, Q, 1] float32, zero where a query of a self-attention stands at a place that the mask hides from all."""
     batch, _, count, _ = query.shape

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
@@ -10,7 +9,8 @@ from torch import Tensor
 
 from tokenprune.encode import Encoded, encode
 from tokenprune.family import tower_of
-from tokenprune.testing.family.origin import Origin, attentions, entering, features, origin_of, pixels_of
+from tokenprune.testing.family.eager import eager_cue, eager_looks
+from tokenprune.testing.family.origin import Origin, entering, origin_of, pixels_of
 from tokenprune.testing.family.report import NotApplicable
 from tokenprune.testing.family.subject import Subject, agree
 from tokenprune.testing.search import require
@@ -25,20 +25,27 @@ def cues_are_eager(subject: Subject) -> str:
     names = encoded.names
     if not names:
         raise NotApplicable("no attention of the encoder can be read")
-    origin = subject.once("origin", lambda: origin_of(subject, call))
     ((name, source),) = names.items()
-    values = _eager(subject, call, source)  # [H, S] or [S]
+    values = eager_cue(subject, call, source)  # [H, S] or [S]
+    values = values.reshape(-1, values.shape[-1])
     cue = encoded.tokens.cues[name]
     assert isinstance(cue, Tensor)
     flat = (cue.transpose(0, 1).flatten(1) if cue.ndim == 3 else cue.flatten()).reshape(
         -1, cue.shape[0] * cue.shape[-1]
     )
     real = encoded.index >= 0
-    wanted = _mean(values.reshape(-1, values.shape[-1]).T, origin.made_of(origin.seen)[real]).T  # [H, R]
+    wanted = (
+        values @ eager_looks(subject, call).T if subject.family.resampler else _pooled(subject, call, values)[:, real]
+    )
     worst = agree(flat[:, encoded.index[real]], wanted, f"{source} and eager attention", CLOSE)
-    require(bool((origin.seen[real].sum(-1) > 0).all()), "every token is made of something")
-    _cls_is_no_token(subject, origin)
     return f"{source} within {worst:.0e}"
+
+
+def _pooled(subject: Subject, call: dict[str, Any], values: Tensor) -> Tensor:
+    """[H, R] the mean over what each row is made of, of values [H, S]; zero for separators."""
+    origin = subject.once("origin", lambda: origin_of(subject, call))
+    _cls_is_no_token(subject, origin)
+    return _mean(values.T, origin.made_of(origin.seen)).T
 
 
 def features_are_inputs(subject: Subject) -> str:
@@ -118,41 +125,3 @@ def _mean(values: Tensor, over: Tensor) -> Tensor:
     """[S, C] averaged over what each row of [R, S] marks: [R, C]."""
     share = over.double()
     return ((share / share.sum(-1, keepdim=True)) @ values.double()).float()
-
-
-def _eager(subject: Subject, call: dict[str, Any], source: str) -> Tensor:
-    """[H, S] or [S]: the cue read off the weights that the model's eager attention makes in one layer."""
-    kind, _, layer = source.partition("@")
-    module = attentions(subject)[int(layer)]
-    beside = inspect.unwrap(type(module).forward).__globals__
-    name = next(word for word in type(module).forward.__code__.co_names if word.endswith("eager_attention_forward"))
-    real, weights = beside[name], []
-
-    def noting(asked: Any, *inputs: Any, **options: Any) -> Any:
-        output = real(asked, *inputs, **options)
-        if asked is module:
-            weights.append(output[1])
-        return output
-
-    before = {one: one.config._attn_implementation for one in attentions(subject)}
-    for one in before:
-        one.config._attn_implementation = "eager"
-    beside[name] = noting
-    try:
-        with torch.no_grad():
-            features(subject, call)
-    finally:
-        beside[name] = real
-        for one, was in before.items():
-            one.config._attn_implementation = was
-    if kind == "received_attention":
-        return torch.cat([_received(one).flatten() for one in weights])
-    at = 0 if tower_of(subject.family, subject.model)[1].cls == "first" else -1
-    return torch.cat([one[:, :, at].transpose(0, 1).flatten(1) for one in weights], -1)
-
-
-def _received(weights: Tensor) -> Tensor:
-    """[B, K]: the mean of [B, H, K, K] over heads and queries; what nobody looks at is padding, and does not count."""
-    per = weights.mean(1)  # [B, K, K]
-    there = per.any(1)  # [B, K]
-    return torch.stack([one[here].mean(0) for one, here in zip(per, there, strict=True)])
