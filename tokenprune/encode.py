@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from tokenprune.errors import AttachError
+from tokenprune.errors import AttachError, UnsupportedMode
 from tokenprune.family import Family, Model, Tower, tower_of
 from tokenprune.features import pieces_of
 from tokenprune.layout import Layout, Seen
@@ -55,13 +55,16 @@ def encode(
         pipeline: what will choose; its cues are tapped while the encoder runs.
         ids: [B, T] int64, the prompt.
         placeholder: [B, T] bool, where it takes feature rows.
+
+    Raises:
+        UnsupportedMode: the call brings other pixels than the encoder reads.
+        AttachError: images and placeholders do not fit.
     """
     sources = cue_sources(family, model, pipeline, call)
     base = model.base_model
-    function = base.get_image_features
-    arguments = {name: call[name] for name in inspect.signature(function).parameters if name in call}
+    arguments = _arguments(model, call)
     with _TURNS.setdefault(model, threading.RLock()), listening(family, model, sources) as heard:
-        output = function(**arguments, return_dict=True)
+        output = base.get_image_features(**arguments, return_dict=True)
     pieces = pieces_of(output, family.feature_field)
     rows, room = torch.cat(pieces), placeholder.sum(-1).tolist()
     if len(rows) != sum(room):
@@ -75,6 +78,23 @@ def encode(
     skipped = spec.registers(model.config)
     cues = {name: layout.pool(_flat(layout, spec, values, skipped)) for name, values in heard.cues.items()}
     return Encoded(output, rows, layout.index, _tokens(layout, space, cues, _sample_of(layout.lengths, room)), sources)
+
+
+def _arguments(model: Model, call: Mapping[str, Any]) -> dict[str, Any]:
+    """What the encoder reads of a call.
+
+    Raises:
+        UnsupportedMode: it needs something that the call does not bring.
+    """
+    parameters = inspect.signature(model.base_model.get_image_features).parameters.values()
+    given = {one.name: call[one.name] for one in parameters if one.name in call}
+    needed = [one.name for one in parameters if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+    if missing := [name for name in needed if name not in given]:
+        raise UnsupportedMode(
+            f"{type(model).__name__} encodes images from {', '.join(needed)}, and this call brings no "
+            f"{', '.join(missing)}; let the processor return that"
+        )
+    return given
 
 
 def _tokens(layout: Layout, space: Tensor, cues: Mapping[str, Tensor], samples: list[int]) -> VisualTokens:

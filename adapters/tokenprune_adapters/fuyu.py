@@ -26,6 +26,7 @@ FUYU = Family(
     towers={},
     tower=None,
     projector=None,
+    pixels=("pixel_values", "image_patches"),  # the second is what processors gave before; it is refused by name
     feature_field="last_hidden_state",
     layout=Native(_grids, lambda config: 1, blocks=False),
 )
