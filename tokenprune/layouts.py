@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.layout import Layout, Seen, check_rows, moved, places, raster, tile_groups
-from tokenprune.packing import placed, rows_of, shrunk
+from tokenprune.packing import arriving, placed, rows_of, shrunk
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,6 @@ class Packed:
         packed = pack(torch.stack([numbers, numbers**2], -1), -1.0)
         parts, rows, most = rows_of(packed, crops, count)
         check_rows(seen, len(index := torch.cat(parts)))
-        arrives = torch.zeros(sum(rows) * most + 1, dtype=torch.bool, device=seen.device)
-        arrives[index] = True  # -1, the separators, goes to the spare last place
         owner = torch.arange(len(crops)).repeat_interleave(torch.tensor(rows))
         place, canvas = placed(parts, rows, side, most)
         patches = cells + torch.arange(sum(rows), device=seen.device)[:, None, None] * cells.numel()
@@ -149,7 +147,7 @@ class Packed:
             group=owner,
             outputs=sum(crops) * cells.numel(),
             sequence=cells.numel(),
-            valid=arrives[:-1].view(-1, most),
+            valid=arriving(index, sum(rows), most),
             place=place.to(seen.device),
             canvas=canvas.to(seen.device),
             overview=torch.tensor([row == 0 for number in rows for row in range(number)]),

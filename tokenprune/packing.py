@@ -44,6 +44,13 @@ def rows_of(packed: list[Tensor], crops: list[int], count: int) -> tuple[list[Te
     return found, rows, most
 
 
+def arriving(index: Tensor, rows: int, most: int) -> Tensor:
+    """[B, N] bool: which of ``rows`` times ``most`` tokens arrive, where ``index`` [R] says which do."""
+    there = torch.zeros(rows * most + 1, dtype=torch.bool, device=index.device)
+    there[index] = True  # -1, the separators, goes to the spare last place
+    return there[:-1].view(rows, most)
+
+
 def placed(index: list[Tensor], rows: list[int], side: int, most: int) -> tuple[Tensor, Tensor]:
     """Place [B, N, 2] and canvas [B, 2] of every token: its line and column between the newlines.
 

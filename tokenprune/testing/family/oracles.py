@@ -123,13 +123,7 @@ def _by_hand(
     positions = _positions(call, given["position_ids"], sample, slots, len(new), policy)
     visual = call["input_ids"][sample, slots] == getattr(model.config, subject.family.placeholder)
     visual = torch.cat([visual, torch.zeros(len(new), dtype=torch.bool)])
-    if given.get("deepstack_visual_embeds") is not None:
-        layers = _stream("deepstack_visual_embeds", given["deepstack_visual_embeds"], given, sample, slots)
-        more = {**more, "visual_pos_masks": visual[None], "deepstack_visual_embeds": layers}
-    if given.get("deepstack_features") is not None:
-        layers = _stream("deepstack_features", given["deepstack_features"], given, sample, slots)
-        streams = dict(zip(given["deepstack_features"], layers or [], strict=True))
-        more = {**more, "vision_mask": visual[None, :, None], "deepstack_features": streams}
+    more = {**more, **_deep(given, sample, slots, visual)}
     mask = torch.ones(1, len(embeds), dtype=torch.long)
     with torch.no_grad():
         output = subject.language_model(
@@ -141,6 +135,18 @@ def _by_hand(
         )
     hidden: Tensor = output[0][0]
     return hidden
+
+
+def _deep(given: dict[str, Any], sample: int, slots: Tensor, visual: Tensor) -> dict[str, Any]:
+    """The feature rows that enter at deeper layers, as a list of layers or by the number of the layer."""
+    if given.get("deepstack_visual_embeds") is not None:
+        layers = _stream("deepstack_visual_embeds", given["deepstack_visual_embeds"], given, sample, slots)
+        return {"visual_pos_masks": visual[None], "deepstack_visual_embeds": layers}
+    if given.get("deepstack_features") is not None:
+        layers = _stream("deepstack_features", given["deepstack_features"], given, sample, slots)
+        streams = dict(zip(given["deepstack_features"], layers or [], strict=True))
+        return {"vision_mask": visual[None, :, None], "deepstack_features": streams}
+    return {}
 
 
 def _positions(call: dict[str, Any], positions: Tensor, sample: int, slots: Tensor, new: int, policy: str) -> Tensor:
