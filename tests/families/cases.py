@@ -1,11 +1,17 @@
 """Every model that is proven, by name."""
 
-from families import crops, native, special, tiles
+from families import crops, latents, native, ragged, squares, tiles, views
 
-_MODULES = {"tiles": tiles, "packed": crops, "native": native, "special": special}
-CASES = {name: case for module in _MODULES.values() for name, case in module.CASES.items()}
+_MODULES = {
+    "tiles": (tiles, squares),
+    "packed": (crops,),
+    "native": (native, ragged),
+    "views": (views,),
+    "latents": (latents,),
+}
+CASES = {name: case for modules in _MODULES.values() for module in modules for name, case in module.CASES.items()}
 
 
 def layout(name):
     """How the images of a case are laid out."""
-    return next(kind for kind, module in _MODULES.items() if name in module.CASES)
+    return next(kind for kind, modules in _MODULES.items() if any(name in module.CASES for module in modules))

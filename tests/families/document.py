@@ -42,12 +42,12 @@ The checks:
 - detach: afterwards the model has the same bits, attributes and hooks.
 - receipt: the budget of each image is kept to the token, and slots are those that the language model got.
 - cue: each token's cue is what the model's eager attention shows, pooled over what derivatives say it is made of.
-- features: each token's vector is the mean of what enters the projector for it.
+- features: each token's vector is the mean of what enters the projector for it; separators show nothing of the image.
 - place: each token's line and column are where the pixels lie that it is made of.
 
 Cues: `CLS row` is the attention that the CLS token pays; `received` the mean that each patch receives, where there is
-no CLS token. Layouts: `tiles` of one size, `native` size of each image, `packed` crops with an overview, `special` ways
-of one family alone.
+no CLS token. Layouts: `tiles` of one size, `native` size of each image, `packed` crops with an overview, `views` an
+image as a whole and in crops, `latents` that sum up what they look at.
 
 Not applicable:
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from families import crops, native, special, tiles
+from families import crops, native, ragged, tiles
 
 import tokenprune
 from tokenprune.errors import MissingCue, UnprunedInputWarning, UnsupportedMode
@@ -81,8 +81,8 @@ def test_cue_of_an_encoder_without_attention_is_refused_with_what_works(pipeline
 
 
 def test_pixels_that_the_encoder_does_not_read_are_refused():
-    model = special.fuyu()
-    call = special.lines(model, [0])
+    model = ragged.fuyu()
+    call = ragged.lines(model, [0])
     call["image_patches"] = call.pop("pixel_values")
     with tokenprune.attach(model, "divprune", budget=2), pytest.raises(UnsupportedMode, match="no pixel_values"):
         model.generate(**call, max_new_tokens=2)

@@ -10,7 +10,7 @@ from torch import Tensor
 from tokenprune.encode import Encoded, encode
 from tokenprune.family import tower_of
 from tokenprune.testing.family.eager import eager_cue, eager_looks
-from tokenprune.testing.family.origin import Origin, entering, origin_of, pixels_of
+from tokenprune.testing.family.origin import Origin, entering, features, origin_of, pixels_of
 from tokenprune.testing.family.report import NotApplicable
 from tokenprune.testing.family.subject import Subject, agree
 from tokenprune.testing.search import require
@@ -59,6 +59,10 @@ def features_are_inputs(subject: Subject) -> str:
         assert origin.entering is not None
         rows = _mean(entering(subject, call), origin.made_of(origin.entering)[real])
     worst = agree(flat[encoded.index[real]], rows, "the tokens' vectors and what they are made of", CLOSE)
+    negative = {name: -pixels for name, pixels in pixels_of(subject, call).items()}
+    with torch.no_grad():
+        others = features(subject, {**call, **negative})
+    require(torch.equal(others[~real], encoded.rows[~real]), "separators are the same for other pixels")
     return f"{int(real.sum())} tokens within {worst:.0e}"
 
 
