@@ -66,8 +66,8 @@ class Layout:
             sizes: [B] int64, encoder outputs of each row, which followed each other.
             starts: [B] int64, where they begin instead.
         """
-        by = (starts - (sizes.cumsum(0) - sizes)).to(self.patches.device)[:, None, None]
-        return replace(self, patches=moved(self.patches, by))
+        by = starts.to(sizes.device) - (sizes.cumsum(0) - sizes)
+        return replace(self, patches=moved(self.patches, by.to(self.patches.device)[:, None, None]))
 
     def lined(self, widths: list[int]) -> Layout:
         """The same, where a separator row ends every line.

@@ -79,7 +79,7 @@ def row(name):
     encoder = model.config.vision_config.model_type if family.tower else "none"
     signs = [SIGN[said.verdicts[check].status] for check in CHECKS]
     facts = [
-        said.model_type,
+        name,
         encoder,
         "yes" if said.proven else "no",
         *signs,
@@ -102,7 +102,7 @@ def reasons():
 
 def page():
     """The whole page."""
-    columns = ["model type", "encoder", "proven", *CHECKS, "cue", "positions", "layout"]
+    columns = ["model", "encoder", "proven", *CHECKS, "cue", "positions", "layout"]
     table = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns), *map(row, cases.CASES)]
     return HEAD + "\n".join(table) + "\n" + ABOUT + "\n".join(reasons()) + "\n"
 
