@@ -12,8 +12,9 @@ from tokenprune.layouts import Native
 def _latents(seen: Seen, name: str) -> int:
     """How many were learned for views of this size; the encoder makes 4 x 4 patches one before it asks."""
     small, large = seen.base.vision_tower.query_768_resolution, seen.base.vision_tower.query_1024_resolution
-    height, width = seen.call[name].shape[-2:]
-    cells = height * width // (4 * seen.config.vision_config.sam_config.patch_size) ** 2
+    patch = seen.config.vision_config.sam_config.patch_size
+    height, width = (-(-(side // patch) // 4) for side in seen.call[name].shape[-2:])
+    cells = height * width
     return int((small if cells <= small.num_embeddings else large).num_embeddings)
 
 

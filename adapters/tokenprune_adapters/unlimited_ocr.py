@@ -13,8 +13,10 @@ _MERGE = 4  # patches along a side of a token
 
 def _side(seen: Seen, name: str) -> int:
     """Tokens along a side of a view."""
-    pixels = seen.call.get(name)
-    return 0 if pixels is None else int(pixels.shape[-1]) // seen.config.vision_config.sam_config.patch_size // _MERGE
+    if seen.call.get(name) is None:
+        return 0
+    patches = int(seen.call[name].shape[-1]) // seen.config.vision_config.sam_config.patch_size
+    return -(-patches // _MERGE)
 
 
 def _maps(seen: Seen) -> list[tuple[int, int, bool]]:
