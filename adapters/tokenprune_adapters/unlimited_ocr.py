@@ -15,7 +15,7 @@ def _side(seen: Seen, name: str) -> int:
     """Tokens along a side of a view."""
     if seen.call.get(name) is None:
         return 0
-    patches = int(seen.call[name].shape[-1]) // seen.config.vision_config.sam_config.patch_size
+    patches: int = seen.call[name].shape[-1] // seen.config.vision_config.sam_config.patch_size
     return -(-patches // _MERGE)
 
 
