@@ -12,13 +12,14 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from tokenprune.errors import AttachError, MissingCue
+from tokenprune.errors import AttachError, MissingCue, UnsupportedMode
 from tokenprune.family import Family, Model, Tower, tower_of
 from tokenprune.features import pieces_of
 from tokenprune.layout import Layout, Seen
 from tokenprune.listen import Settings, cue_sources, listening
 from tokenprune.pipeline import Pipeline
 from tokenprune.question import question_of
+from tokenprune.resampled import resampled
 from tokenprune.tokens import Cue, VisualTokens
 
 _TURNS: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()  # models that have been encoded with
@@ -62,27 +63,49 @@ def encode(
         ids: [P, T] int64, the prompts.
         placeholder: [P, T] bool, where they take feature rows.
         mask: [P, T], zero where a prompt is padding. None: nowhere.
+
+    Raises:
+        UnsupportedMode: the call brings other pixels than the encoder reads.
+        AttachError: images and placeholders do not fit.
     """
     sources = cue_sources(family, model, pipeline, call)
-    base = model.base_model
-    function = base.get_image_features
-    arguments = {name: call[name] for name in inspect.signature(function).parameters if name in call}
+    base, arguments = model.base_model, _arguments(model, call)
     with _TURNS.setdefault(model, threading.RLock()), listening(family, model, sources) as heard:
-        output = function(**arguments, return_dict=True)
+        output = base.get_image_features(**arguments, return_dict=True)
     pieces = pieces_of(output, family.feature_field)
     rows, room = torch.cat(pieces), placeholder.sum(-1).tolist()
     if len(rows) != sum(room):
         _sample_of([len(piece) for piece in pieces], room)  # does not fit, and says so
     spec = tower_of(family, model)[1]
     layout = (spec.layout or family.layout)(Seen(Settings(model.config, call), base, call, pieces, ids, placeholder))
+    if heard.looks:
+        layout = resampled(layout, torch.cat(heard.looks))
     projected = pipeline.stages[0].space == "projected" or not heard.encoder
     space = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
     cues: dict[str, Cue] = {
-        name: layout.pool(_flat(layout, spec, sources[name], values)) for name, values in heard.cues.items()
+        name: layout.pool(_flat(layout, spec, sources[name], values, spec.registers(model.config)))
+        for name, values in heard.cues.items()
     }
     sample = torch.tensor(_sample_of(layout.lengths, room), dtype=torch.int64)[layout.item]
     cues["question"] = lambda: question_of(model, ids, mask, placeholder)[sample]
     return Encoded(output, rows, layout.index, _tokens(layout, space, cues, sample), sources)
+
+
+def _arguments(model: Model, call: Mapping[str, Any]) -> dict[str, Any]:
+    """What the encoder reads of a call.
+
+    Raises:
+        UnsupportedMode: it needs something that the call does not bring.
+    """
+    parameters = inspect.signature(model.base_model.get_image_features).parameters.values()
+    given = {one.name: call[one.name] for one in parameters if one.name in call}
+    needed = [one.name for one in parameters if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+    if missing := [name for name in needed if name not in given]:
+        raise UnsupportedMode(
+            f"{type(model).__name__} encodes images from {', '.join(needed)}, and this call brings no "
+            f"{', '.join(missing)}; let the processor return that"
+        )
+    return given
 
 
 def _tokens(layout: Layout, space: Tensor, cues: Mapping[str, Cue], sample: Tensor) -> VisualTokens:
@@ -98,7 +121,7 @@ def _tokens(layout: Layout, space: Tensor, cues: Mapping[str, Cue], sample: Tens
     )
 
 
-def _flat(layout: Layout, spec: Tower, source: str, values: list[Tensor]) -> Tensor:
+def _flat(layout: Layout, spec: Tower, source: str, values: list[Tensor], skipped: int) -> Tensor:
     """[H, S] or [S]: what a tap read of every sequence, laid end to end, CLS tokens and dropped outputs left out.
 
     Raises:
@@ -106,6 +129,7 @@ def _flat(layout: Layout, spec: Tower, source: str, values: list[Tensor]) -> Ten
     """
     parts = []
     for value in values:  # [b, H, S] or [b, S]
+        value = value[..., skipped:]
         if spec.cls is not None:
             value = value[..., 1:] if spec.cls == "first" else value[..., :-1]
         if layout.sequence is not None:
@@ -113,7 +137,7 @@ def _flat(layout: Layout, spec: Tower, source: str, values: list[Tensor]) -> Ten
         parts.append(value.transpose(0, -2).flatten(-2) if value.ndim == 3 else value.flatten())
     flat = torch.cat(parts, -1)
     flat = flat if layout.real is None else flat[..., layout.real]
-    if flat.shape[-1] != layout.outputs:
+    if flat.shape[-1] != layout.outputs and layout.mix is None:
         raise MissingCue(
             f"{source} is of {flat.shape[-1]} places, and tokens are made of {layout.outputs}: this encoder merges on "
             "its way; ask for a later layer"

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from tokenprune.errors import PluginError, RefusedFamily, UnknownFamily, UnsupportedMode
+from tokenprune.errors import PluginError, UnknownFamily, UnsupportedMode
 from tokenprune.layout import Layout, Seen
 from tokenprune.layouts import Tiles
+from tokenprune.refusals import check_not_refused
 from tokenprune.registry import catalog, resolve
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ class Tower:
         cls: where the CLS token stands in the encoder's sequence. None: there is none.
         layout: as in `Family`, where this encoder lays tokens out in a way of its own. None: as the family does.
         reads: cues that are read in a way of their own, by name: from the config, what reduces queries and keys.
+        registers: how many tokens without a patch come first where no CLS token is read, from the config.
     """
 
     attention: tuple[str, ...] = ("encoder.layers.{}.self_attn", "vision_model.encoder.layers.{}.self_attn")
     cls: Literal["first", "last"] | None = None
     layout: Callable[[Seen], Layout] | None = None
     reads: Mapping[str, Callable[[Config], Reduce]] = field(default_factory=dict)
+    registers: Callable[[Config], int] = lambda config: 0
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Family:
         language_model: path from the base model to the language model. Empty: it is the base model.
         projector: path from the base model to the projector, whose input is the encoder space. None: the
             projected space serves.
+        resampler: path from the base model to the attention with which latents look at the encoder's outputs. None:
+            tokens are no latents, or it cannot be read.
         placeholder: attribute of the config that holds the placeholder's token id.
         pixels: keyword arguments of ``forward`` that carry images; any of them means there is something to prune.
         per_token: keyword arguments of ``forward`` with one entry a slot, cut together with ``input_ids``.
@@ -67,6 +72,7 @@ class Family:
     tower: str | None = "vision_tower"
     projector: str | None = "multi_modal_projector"
     language_model: str = "language_model"
+    resampler: str | None = None
     placeholder: str = "image_token_id"
     pixels: tuple[str, ...] = ("pixel_values",)
     per_token: tuple[str, ...] = ("token_type_ids", "mm_token_type_ids")
@@ -150,37 +156,6 @@ def check_policy(family: Family, model: Model, policy: str | None) -> None:
             f"{type(model).__name__} cannot follow positions={policy!r}, because it counts places by itself; use "
             f"positions={' or '.join(map(repr, family.policies))}"
         )
-
-
-def refusal(model_type: str) -> str | None:
-    """Why models of a type cannot be pruned, as tables in the group ``tokenprune.refusals`` say. None: none does."""
-    for name in catalog("tokenprune.refusals"):
-        try:
-            table = resolve("tokenprune.refusals", name, is_table, "a mapping of model types to reasons")
-        except PluginError:
-            continue
-        assert isinstance(table, Mapping)
-        if model_type in table:
-            return str(table[model_type])
-    return None
-
-
-def check_not_refused(config: Config, model: str) -> None:
-    """See whether a table of refusals names a model of this config and class.
-
-    Raises:
-        RefusedFamily: one does.
-    """
-    if reason := refusal(getattr(config, "model_type", "")):
-        raise RefusedFamily(
-            f"{model} (model_type {config.model_type!r}) cannot be pruned: {reason}. Unattached it runs as ever; "
-            "'tokenprune list' names the families that can be pruned"
-        )
-
-
-def is_table(found: object) -> bool:
-    """Whether a plug-in's object can be a table of refusals: model types to texts."""
-    return isinstance(found, Mapping) and all(isinstance(text, str) for pair in found.items() for text in pair)
 
 
 def tower_of(family: Family, model: Model) -> tuple[Any, Tower]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ class Layout:
         sequence: the same of one sequence, where all have the same.
         real: [S] bool, where sequences are padded: the places, all laid end to end, that are outputs. None: all.
         valid, place, canvas, overview: as in `VisualTokens`.
+        mix: of encoder outputs [S, C], the feature rows [R, C] where these are mixtures. None: see ``patches``.
     """
 
     lengths: list[int]
@@ -42,15 +43,16 @@ class Layout:
     place: Tensor | None = None
     canvas: Tensor | None = None
     overview: Tensor | None = None
+    mix: Callable[[Tensor], Tensor] | None = None
 
     def pool(self, values: Tensor) -> Tensor:
         """[S] or [H, S] over all encoder outputs to [B, N] or [B, H, N]: the mean of what a token is made of."""
-        pooled = self._mean(values.float()[..., self.patches, None])[..., 0]  # [..., B, N]
-        return pooled if pooled.ndim == 2 else pooled.transpose(0, 1)
+        pooled = self.pool_rows(values.float().reshape(-1, values.shape[-1]).T)  # [B, N, H]
+        return pooled[..., 0] if values.ndim == 1 else pooled.transpose(1, 2)
 
     def pool_rows(self, values: Tensor) -> Tensor:
         """[S, C] to [B, N, C]."""
-        return self._mean(values[self.patches])
+        return self._mean(values[self.patches]) if self.mix is None else self.spread(self.mix(values))
 
     def _mean(self, gathered: Tensor) -> Tensor:
         """[..., K, C] to [..., C]; where a token is made of fewer than K, the others do not count."""
@@ -66,8 +68,8 @@ class Layout:
             sizes: [B] int64, encoder outputs of each row, which followed each other.
             starts: [B] int64, where they begin instead.
         """
-        by = (starts - (sizes.cumsum(0) - sizes)).to(self.patches.device)[:, None, None]
-        return replace(self, patches=moved(self.patches, by))
+        by = starts.to(sizes.device) - (sizes.cumsum(0) - sizes)
+        return replace(self, patches=moved(self.patches, by.to(self.patches.device)[:, None, None]))
 
     def lined(self, widths: list[int]) -> Layout:
         """The same, where a separator row ends every line.
@@ -77,6 +79,12 @@ class Layout:
         """
         items = zip(torch.split(self.index, self.lengths), widths, strict=True)
         parts = [pad(item.view(-1, width), (0, 1), value=-1).flatten() for item, width in items]
+        return replace(self, lengths=[len(part) for part in parts], index=torch.cat(parts))
+
+    def closed(self, ends: list[bool]) -> Layout:
+        """The same, where a separator row follows some of the items."""
+        items = zip(torch.split(self.index, self.lengths), ends, strict=True)
+        parts = [pad(item, (0, int(end)), value=-1) for item, end in items]
         return replace(self, lengths=[len(part) for part in parts], index=torch.cat(parts))
 
     def spread(self, rows: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokenprune.errors import UnsupportedMode
 from tokenprune.layout import Layout, Seen, check_rows, moved, places, raster, tile_groups
+from tokenprune.packing import arriving, placed, rows_of, shrunk
 
 
 @dataclass(frozen=True)
@@ -116,45 +116,45 @@ class Native:
 class Packed:
     """An image is an overview and crops, which the model's own code lays side by side, unpads and packs (AnyRes).
 
-    A map of token numbers goes through that code; where it comes out says which tokens arrive, and where. ``merge``:
-    patches a side that are merged into one token, from the config.
+    A map of token numbers goes through that code; where it comes out says which tokens arrive, and where. Of an image
+    that this code shrinks between its crops the rows are the overview and the map, whose tokens are mixtures.
+
+    Args:
+        merge: patches a side that are merged into one token, from the config.
     """
 
     merge: Callable[[Any], int] = lambda config: 1
 
     def __call__(self, seen: Seen) -> Layout:
-        """The layout of one call.
-
-        Raises:
-            UnsupportedMode: the model's code interpolates between tokens, so that no row is a token.
-        """
+        """The layout of one call."""
         merge, vision, crops = self.merge(seen.config), seen.config.vision_config, self.crops(seen)
         side = vision.image_size // vision.patch_size // merge
-        count, patches = side**2, raster((side, side), merge, seen.device)
-        numbers = torch.arange(sum(crops) * count, device=seen.device, dtype=torch.float64).view(-1, count, 1)
-        rows = torch.cat(self.pack(seen, list(torch.split(numbers, crops))))[:, 0]  # [R]
-        if bool((rows != rows.round()).any()):
-            raise UnsupportedMode(
-                "this image is shrunk between its crops, so that its rows are mixtures of tokens; give a smaller image"
-            )
-        check_rows(seen, len(index := rows.long()))
-        arrives = torch.zeros(sum(crops) * count + 1, dtype=torch.bool, device=seen.device)
-        arrives[index] = True  # -1, the separators, goes to the spare last place
-        lengths = [len(piece) for piece in seen.pieces]
-        owner = torch.arange(len(crops)).repeat_interleave(torch.tensor(crops))
-        place, canvas = self._places(torch.split(index, lengths), crops, side)
+        count, cells = side**2, raster((side, side), merge, seen.device)
+
+        def pack(values: Tensor, fill: float = 0.0) -> list[Tensor]:
+            return self.pack(seen, list(torch.split(values.view(-1, count, values.shape[-1]), crops)), fill)
+
+        numbers = torch.arange(sum(crops) * count, device=seen.device, dtype=torch.float64)
+        packed = pack(torch.stack([numbers, numbers**2], -1), -1.0)
+        parts, rows, most = rows_of(packed, crops, count)
+        check_rows(seen, len(index := torch.cat(parts)))
+        owner = torch.arange(len(crops)).repeat_interleave(torch.tensor(rows))
+        place, canvas = placed(parts, rows, side, most)
+        patches = cells + torch.arange(sum(rows), device=seen.device)[:, None, None] * cells.numel()
+        mixed = any(map(shrunk, packed))
         return Layout(
-            lengths=lengths,
+            lengths=[len(piece) for piece in seen.pieces],
             index=index,
-            patches=patches + torch.arange(sum(crops), device=seen.device)[:, None, None] * patches.numel(),
+            patches=patches if not mixed else patches.new_zeros(sum(rows), most, 1),
             item=owner,
             group=owner,
-            outputs=sum(crops) * patches.numel(),
-            sequence=patches.numel(),
-            valid=arrives[:-1].view(-1, count),
+            outputs=sum(crops) * cells.numel(),
+            sequence=cells.numel(),
+            valid=arriving(index, sum(rows), most),
             place=place.to(seen.device),
             canvas=canvas.to(seen.device),
-            overview=torch.tensor([crop == 0 for number in crops for crop in range(number)]),
+            overview=torch.tensor([row == 0 for number in rows for row in range(number)]),
+            mix=(lambda values: torch.cat(pack(values))) if mixed else None,
         )
 
     def crops(self, seen: Seen) -> list[int]:
@@ -167,34 +167,14 @@ class Packed:
         both = zip(sizes, alone, strict=True)
         return [image_size_to_num_patches(one, pins, size) if cropped else 1 for one, cropped in both]
 
-    def pack(self, seen: Seen, maps: list[Tensor]) -> list[Tensor]:
-        """Maps [crops, N, 1] through the model's own packing; a newline is -1."""
+    def pack(self, seen: Seen, maps: list[Tensor], fill: float = -1.0) -> list[Tensor]:
+        """Maps [crops, N, C] through the model's own packing, with ``fill`` for newlines."""
         names = inspect.signature(function := seen.base.pack_image_features).parameters
         options = {
             name: getattr(seen.config, name)
             for name in ("vision_feature_select_strategy", "vision_aspect_ratio")
             if name in names
         }
-        newline = torch.full((1,), -1.0, dtype=torch.float64, device=seen.device)
+        newline = maps[0].new_full(maps[0].shape[-1:], fill)
         packed = function(maps, seen.call["image_sizes"], image_newline=newline, **options)
         return list(packed[0] if isinstance(packed, tuple) else packed)
-
-    def _places(self, rows: tuple[Tensor, ...], crops: list[int], side: int) -> tuple[Tensor, Tensor]:
-        """Place [B, N, 2] and canvas [B, 2] of every token: its line and column between the newlines."""
-        count, start = side**2, 0
-        place = torch.full((sum(crops) * count, 2), -1, dtype=torch.int64)
-        canvas = torch.full((sum(crops), 2), side, dtype=torch.int64)
-        cell = torch.stack([torch.arange(count) // side, torch.arange(count) % side], -1)
-        for image, number in zip(rows, crops, strict=True):
-            place[start * count : (start + 1) * count] = cell
-            rest = image.cpu()[count:]
-            if number > 1:
-                line = (rest < 0).cumsum(0) - (rest < 0).long()
-                begins = torch.cat([torch.zeros(1, dtype=torch.int64), (rest < 0).nonzero()[:, 0] + 1])
-                column = torch.arange(len(rest)) - begins[line]
-                real = rest >= 0
-                place[rest[real]] = torch.stack([line[real], column[real]], -1)
-                lines = int((rest < 0).sum()) or 1
-                canvas[start + 1 : start + number] = torch.tensor([lines, int(real.sum()) // lines])
-            start += number
-        return place.view(-1, count, 2), canvas

@@ -14,7 +14,7 @@ from tokenprune.cues import tap
 from tokenprune.errors import AttachError, MissingCue
 from tokenprune.family import Family, Model, Tower, submodule, tower_of
 from tokenprune.pipeline import Pipeline
-from tokenprune.reductions import OF_ALL, OF_CLS, reduce_of
+from tokenprune.reductions import OF_ALL, OF_CLS, looks, reduce_of
 from tokenprune.tokens import TEXT
 
 
@@ -116,10 +116,12 @@ class Heard:
     Args:
         cues: what each call of a tapped module gave, by the name the cue is read under.
         encoder: what entered the projector, one call after the other. Empty: the family names no projector.
+        looks: [b, Q, K] how latents look at the encoder's outputs, and at latents after them. Empty: there are none.
     """
 
     cues: dict[str, list[Tensor]] = field(default_factory=dict)
     encoder: list[Tensor] = field(default_factory=list)
+    looks: list[Tensor] = field(default_factory=list)
 
 
 @contextmanager
@@ -150,6 +152,9 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
             here = {name: source for name, source in read.items() if source.endswith(f"@{layer}")}
             reads = _Reads(here, model.config, spec, heard)
             taps.append(stack.enter_context(tap(submodule(encoder, f"{stem}.{layer}.{attention}"), reads)))
+        if sources and family.resampler is not None:
+            taps.append(stack.enter_context(tap(submodule(model.base_model, family.resampler), looks)))
+            heard.looks = taps[-1].values
         yield heard
         for found in taps:
             found.require()

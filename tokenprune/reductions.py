@@ -67,6 +67,11 @@ def _together(query: Tensor, key: Tensor, mask: Tensor | None) -> Callable[[int,
     return same
 
 
+def looks(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """The attention that few queries, such as latents, pay to each key, averaged over heads: [B, Q, K] float32."""
+    return _weights(query, key, mask, scale, 0, query.shape[2]).mean(1)
+
+
 def _weights(query: Tensor, key: Tensor, mask: Tensor | None, scale: float, start: int, stop: int) -> Tensor:
     """[B, H, stop - start, K] float32, attention of some queries."""
     groups = query.shape[1] // key.shape[1]

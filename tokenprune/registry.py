@@ -107,9 +107,10 @@ def list_families() -> list[str]:
 
 def broken() -> dict[str, str]:
     """Every plug-in that cannot be used, as ``"scorers:name"``, and why. Imports them all, models' families too."""
-    from tokenprune.family import Family, is_table  # here, because these modules read the registry
+    from tokenprune.family import Family  # here, because these modules read the registry
     from tokenprune.named import strategy_class
     from tokenprune.pipeline import load
+    from tokenprune.refusals import is_table
     from tokenprune.strategy import BudgetSplitter, Diversifier, Merger, Scorer
 
     def family(name: str) -> object:

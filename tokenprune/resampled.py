@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from einops import rearrange
+from torch import Tensor
 
 from tokenprune.layout import Layout, Seen, check_rows, tile_groups
 
@@ -36,3 +38,18 @@ class Latents:
             group=torch.tensor(tile_groups(seen.runs, count, self.image)),
             outputs=tiles * count,
         )
+
+
+def resampled(layout: Layout, looks: Tensor) -> Layout:
+    """The same, where what is said of encoder outputs is said of latents: weighted as each of them looks at these.
+
+    Args:
+        layout: of latents.
+        looks: [T, Q, K] attention of the Q latents of each tile to its encoder outputs, and to what may follow them.
+    """
+
+    def mix(values: Tensor) -> Tensor:
+        per = rearrange(values, "(t s) c -> t s c", t=len(looks))
+        return (looks[..., : per.shape[1]] @ per).flatten(0, 1)  # [R, C]
+
+    return replace(layout, mix=mix)

@@ -7,7 +7,8 @@ import inspect
 import torch
 
 from tokenprune.errors import AttachError
-from tokenprune.family import Family, Model, check_not_refused, submodule
+from tokenprune.family import Family, Model, submodule
+from tokenprune.refusals import check_not_refused
 
 
 def unwrapped(model: Model) -> Model:

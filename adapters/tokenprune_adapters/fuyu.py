@@ -34,6 +34,7 @@ FUYU = Family(
     towers={},
     tower=None,
     projector=None,
+    pixels=("pixel_values", "image_patches"),  # the second is what processors gave before; it is refused by name
     feature_field="last_hidden_state",
     layout=_layout,
 )

@@ -1,4 +1,4 @@
-"""LLaVA-OneVision: packed as LLaVA-NeXT; images so large that lines are shrunk between crops are refused."""
+"""LLaVA-OneVision: packed as LLaVA-NeXT; the crops of a large image are shrunk as one map."""
 
 from tokenprune.family import Family
 from tokenprune.layouts import Packed

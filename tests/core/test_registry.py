@@ -6,8 +6,8 @@ import torch
 import tokenprune
 from tokenprune import Pipeline, Scorer, VisualTokens, load, registry
 from tokenprune.errors import BrokenPlugin, ConflictingNames, PipelineError, PluginError, UnknownName
-from tokenprune.family import refusal
 from tokenprune.named import strategy_class
+from tokenprune.refusals import refusal
 from tokenprune.registry import yaml_of
 from tokenprune.testing import check_scorer
 

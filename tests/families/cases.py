@@ -1,19 +1,18 @@
 """Every model that is proven, by name."""
 
-from families import crops, crossed, native, ragged, slices, special, tiles
+from families import crops, crossed, latents, native, ragged, sized, slices, squares, tiles, views
 
-_MODULES = [
-    ("tiles", tiles),
-    ("packed", crops),
-    ("native", native),
-    ("native", ragged),
-    ("native", slices),
-    ("special", special),
-    ("crossed", crossed),
-]
-CASES = {name: case for _, module in _MODULES for name, case in module.CASES.items()}
+_MODULES = {
+    "tiles": (tiles, squares),
+    "packed": (crops,),
+    "native": (native, ragged, slices, sized),
+    "views": (views,),
+    "latents": (latents,),
+    "crossed": (crossed,),
+}
+CASES = {name: case for modules in _MODULES.values() for module in modules for name, case in module.CASES.items()}
 
 
 def layout(name):
     """How the images of a case are laid out."""
-    return next(kind for kind, module in _MODULES if name in module.CASES)
+    return next(kind for kind, modules in _MODULES.items() if any(name in module.CASES for module in modules))

@@ -13,7 +13,8 @@ if __name__ == "__main__":
 import torch  # noqa: E402  (the path is set above)
 from families import cases  # noqa: E402
 
-from tokenprune.family import Family, family_of, refusal, tower_of  # noqa: E402
+from tokenprune.family import Family, family_of, tower_of  # noqa: E402
+from tokenprune.refusals import refusal  # noqa: E402
 from tokenprune.registry import list_families, resolve  # noqa: E402
 from tokenprune.testing import check_family  # noqa: E402
 from tokenprune.testing.family import CHECKS  # noqa: E402
@@ -43,13 +44,14 @@ The checks:
 - detach: afterwards the model has the same bits, attributes and hooks.
 - receipt: the budget of each image is kept to the token, and slots are those that the language model got.
 - cue: each token's cue is what the model's eager attention shows, pooled over what derivatives say it is made of.
-- features: each token's vector is the mean of what enters the projector for it.
+- features: each token's vector is the mean of what enters the projector for it; separators show nothing of the image.
 - place: each token's line and column are where the pixels lie that it is made of.
 
 Cues: `CLS row` is the attention that the CLS token pays; `received` the mean that each patch receives, where there is
 no CLS token; `CLS rows` what the CLS token of each tile pays to its own tile. Layouts: `tiles` of one size, `native`
-size of each image, `packed` crops with an overview, `crossed`: tiles that the text looks at through cross-attention, so
-that the prompt keeps its length and the images' keys and values get fewer.
+size of each image, `packed` crops with an overview, `views` an image as a whole and in crops, `latents` that sum up
+what they look at, `crossed`: tiles that the text looks at through cross-attention, so that the prompt keeps its length
+and the images' keys and values get fewer.
 
 Not applicable:
 
@@ -93,7 +95,7 @@ def row(name):
     encoder = model.config.vision_config.model_type if family.tower else "none"
     signs = [SIGN[said.verdicts[check].status] for check in CHECKS]
     facts = [
-        said.model_type,
+        name,
         encoder,
         "yes" if said.proven else "no",
         *signs,
@@ -137,7 +139,7 @@ def rest():
 
 def page():
     """The whole page."""
-    columns = ["model type", "encoder", "proven", *CHECKS, "cue", "positions", "layout"]
+    columns = ["model", "encoder", "proven", *CHECKS, "cue", "positions", "layout"]
     table = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns), *map(row, cases.CASES)]
     return HEAD + "\n".join(table) + "\n" + ABOUT + "\n".join(reasons()) + "\n" + rest()
 

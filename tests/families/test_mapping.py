@@ -11,7 +11,8 @@ from torch import nn
 
 import tokenprune
 from tokenprune.errors import RefusedFamily, UnknownFamily
-from tokenprune.family import Family, family_of, refusal
+from tokenprune.family import Family, family_of
+from tokenprune.refusals import refusal
 from tokenprune_adapters.refused import REFUSED
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
@@ -11,8 +10,8 @@ from torch import Tensor
 from tokenprune.cross_attention import encode_crossed
 from tokenprune.encode import Encoded, encode
 from tokenprune.family import tower_of
-from tokenprune.reductions import Reduce
-from tokenprune.testing.family.origin import Origin, attentions, entering, features, origin_of, pixels_of
+from tokenprune.testing.family.eager import eager_cue, eager_looks
+from tokenprune.testing.family.origin import Origin, entering, features, origin_of, pixels_of
 from tokenprune.testing.family.report import NotApplicable
 from tokenprune.testing.family.subject import Subject, agree
 from tokenprune.testing.search import require
@@ -27,20 +26,27 @@ def cues_are_eager(subject: Subject) -> str:
     names = encoded.names
     if not names:
         raise NotApplicable("no attention of the encoder can be read")
-    origin = subject.once("origin", lambda: origin_of(subject, call))
     ((name, source),) = names.items()
-    values = _eager(subject, call, source)  # [H, S] or [S]
+    values = eager_cue(subject, call, source)  # [H, S] or [S]
+    values = values.reshape(-1, values.shape[-1])
     cue = encoded.tokens.cues[name]
     assert isinstance(cue, Tensor)
     flat = (cue.transpose(0, 1).flatten(1) if cue.ndim == 3 else cue.flatten()).reshape(
         -1, cue.shape[0] * cue.shape[-1]
     )
     real = encoded.index >= 0
-    wanted = _mean(values.reshape(-1, values.shape[-1]).T, origin.seen[real]).T  # [H, R]
+    wanted = (
+        values @ eager_looks(subject, call).T if subject.family.resampler else _pooled(subject, call, values)[:, real]
+    )
     worst = agree(flat[:, encoded.index[real]], wanted, f"{source} and eager attention", CLOSE)
-    require(bool((origin.seen[real].sum(-1) > 0).all()), "every token is made of something")
-    _cls_is_no_token(subject, origin)
     return f"{source} within {worst:.0e}"
+
+
+def _pooled(subject: Subject, call: dict[str, Any], values: Tensor) -> Tensor:
+    """[H, R] the mean over what each row is made of, of values [H, S]; zero for separators."""
+    origin = subject.once("origin", lambda: origin_of(subject, call))
+    _cls_is_no_token(subject, origin)
+    return _mean(values.T, origin.made_of(origin.seen)).T
 
 
 def features_are_inputs(subject: Subject) -> str:
@@ -52,17 +58,23 @@ def features_are_inputs(subject: Subject) -> str:
     if subject.pipeline.stages[0].space == "encoder" and subject.family.projector:
         origin = subject.once("origin", lambda: origin_of(subject, call))
         assert origin.entering is not None
-        rows = _mean(entering(subject, call), origin.entering[real])
+        rows = _mean(entering(subject, call), origin.made_of(origin.entering)[real])
     worst = agree(flat[encoded.index[real]], rows, "the tokens' vectors and what they are made of", CLOSE)
+    negative = {name: -pixels for name, pixels in pixels_of(subject, call).items()}
+    with torch.no_grad():
+        others = features(subject, {**call, **negative})
+    still = subject.family.cross is not None or torch.equal(others[~real], encoded.rows[~real])
+    require(still, "separators are the same for other pixels")  # but for CLS tokens, where there are no slots
     return f"{int(real.sum())} tokens within {worst:.0e}"
 
 
 def places_are_pixels(subject: Subject) -> str:
     """A token's (y, x) is where the pixels lie that it is made of."""
     call = subject.call()
-    encoded, origin = _encoded(subject, call), subject.once("origin", lambda: origin_of(subject, call))
+    encoded = _encoded(subject, call)
     if encoded.tokens.place is None or encoded.tokens.canvas is None:
         raise NotApplicable("tokens have no places")
+    origin = subject.once("origin", lambda: origin_of(subject, call))
     real = encoded.index >= 0
     if not origin.pixels.any():
         raise NotApplicable("no derivative reaches the pixels: the encoder gives codes")
@@ -70,7 +82,7 @@ def places_are_pixels(subject: Subject) -> str:
     within = torch.stack([where[one].nanmean(0) for one in origin.pixels[real]])  # [R, 2]
     token = encoded.index[real]
     canvas = encoded.tokens.canvas.repeat_interleave(encoded.tokens.shape[1], 0)[token]
-    found, said = (within * canvas).floor().long(), encoded.tokens.place.flatten(0, 1)[token]
+    found, said = (within * canvas + 1e-4).floor().long(), encoded.tokens.place.flatten(0, 1)[token]
     wrong = (found != said).any(-1)
     require(
         not wrong.any(),
@@ -118,62 +130,7 @@ def _cls_is_no_token(subject: Subject, origin: Origin) -> None:
     require(not tokens[at].any(), f"the CLS token is {cls} in its sequence")
 
 
-def _received(weights: Tensor) -> Tensor:
-    """[b * S]: the mean weight [b, H, S, S] that a place gets from its own sequence; padding is where nobody looks."""
-    looks, real = weights > 0, weights.any(1).any(1)[:, None, :, None]
-    together = (looks | looks.transpose(-1, -2)) & real
-    return ((weights * real).sum((1, 2)) / together.sum((1, 2)).clamp(min=1)).flatten()
-
-
 def _mean(values: Tensor, over: Tensor) -> Tensor:
     """[S, C] averaged over what each row of [R, S] marks: [R, C]."""
     share = over.double()
     return ((share / share.sum(-1, keepdim=True)) @ values.double()).float()
-
-
-def _eager(subject: Subject, call: dict[str, Any], source: str) -> Tensor:
-    """[H, S] or [S]: the cue read off the weights that the model's eager attention makes in one layer."""
-    kind, _, layer = source.partition("@")
-    module = attentions(subject)[int(layer)]
-    beside = inspect.unwrap(type(module).forward).__globals__
-    name = next(word for word in type(module).forward.__code__.co_names if word.endswith("eager_attention_forward"))
-    real, weights, masks = beside[name], [], []
-
-    def noting(asked: Any, *inputs: Any, **options: Any) -> Any:
-        output = real(asked, *inputs, **options)
-        if asked is module:
-            weights.append(output[1])
-            masks.append(inputs[3] if len(inputs) > 3 else options.get("attention_mask"))
-        return output
-
-    before = {one: one.config._attn_implementation for one in attentions(subject).values()}
-    for one in before:
-        one.config._attn_implementation = "eager"
-    beside[name] = noting
-    try:
-        with torch.no_grad():
-            features(subject, call)
-    finally:
-        beside[name] = real
-        for one, was in before.items():
-            one.config._attn_implementation = was
-    return _read_off(subject, kind, weights, masks)
-
-
-def _read_off(subject: Subject, kind: str, weights: list[Tensor], masks: list[Tensor | None]) -> Tensor:
-    """[H, S] or [S]: a cue off the weights [B, H, Q, K] of every call of one layer, laid end to end."""
-    spec = tower_of(subject.family, subject.model)[1]
-    if kind in spec.reads:
-        reduce = spec.reads[kind](subject.model.config)
-        each = [_as_reduced(reduce, *pair) for pair in zip(weights, masks, strict=True)]
-    elif kind == "received_attention":
-        each = [_received(one) for one in weights]
-    else:
-        each = [one[:, :, 0 if spec.cls == "first" else -1] for one in weights]
-    return torch.cat([one.transpose(0, 1).flatten(1) if one.ndim == 3 else one.flatten() for one in each], -1)
-
-
-def _as_reduced(reduce: Reduce, weights: Tensor, mask: Tensor | None) -> Tensor:
-    """What is read of queries and keys whose attention is ``weights`` [B, H, Q, K]: unit keys give them back."""
-    keys = torch.eye(weights.shape[-1]).expand(*weights.shape[:2], -1, -1)
-    return reduce(weights.clamp(min=1e-38).log(), keys, mask, 1.0)

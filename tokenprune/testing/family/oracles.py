@@ -153,7 +153,7 @@ def _logits_agree(subject: Subject, hidden: Tensor, logits: Tensor, slots: Tenso
     dropped = torch.ones(len(logits), dtype=torch.bool)
     dropped[slots] = False
     require(bool(logits[dropped].isnan().all()), "forward gives NaN at columns that were dropped")
-    head = subject.model.get_output_embeddings()
+    head = subject.model.get_output_embeddings() or subject.model.get_submodule("language_model.lm_head")
     with torch.no_grad():
         made = hidden if hidden.shape[-1] == logits.shape[-1] else head(hidden)
     ratio = float((logits[slots] * made).sum() / (made * made).sum())
