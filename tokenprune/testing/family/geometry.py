@@ -119,7 +119,8 @@ def _eager(subject: Subject, call: dict[str, Any], source: str) -> Tensor:
     kind, _, layer = source.partition("@")
     module = attentions(subject)[int(layer)]
     beside = inspect.unwrap(type(module).forward).__globals__
-    name = next(word for word in type(module).forward.__code__.co_names if word.endswith("eager_attention_forward"))
+    words = inspect.unwrap(type(module).forward).__code__.co_names
+    name = next(word for word in words if word.endswith("eager_attention_forward"))
     real, weights, masks = beside[name], [], []
 
     def noting(asked: Any, *inputs: Any, **options: Any) -> Any:
