@@ -29,7 +29,8 @@ class Inspection:
         tower: path from the base model to it.
         depth: how many layers it has.
         attention: path from the base model to the attention of layer ``{}``. None: none is read.
-        cls: where the CLS token stands in the encoder's sequence. None: there is none.
+        cls: where the CLS token stands in the encoder's sequence; ``own``: the family reads it in a way of its own.
+            None: there is none.
         cues: where each cue comes from when no layer is named, ``NAME@LAYER``; or why one must be.
         positions: default policy for position ids.
         layout: how images are laid out.
@@ -102,7 +103,7 @@ def _tower(family: Family, model: Model) -> dict[str, Any]:
     found = {
         "encoder": model.config.vision_config.model_type,
         "tower": family.tower,
-        "cls": spec.cls,
+        "cls": spec.cls or ("own" if "cls_attention" in spec.reads else None),
         "layout": "cross-attention" if family.cross else getattr(layout, "__name__", type(layout).__name__.lower()),
     }
     if not spec.attention:

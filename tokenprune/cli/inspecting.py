@@ -82,7 +82,7 @@ def _facts(found: Inspection) -> dict[str, str]:
     facts["encoder"] = f"{found.encoder} at {found.tower}"
     facts["attention"] = f"{found.attention}, {found.depth} layers" if found.attention else "none is read"
     if found.attention:
-        facts["CLS token"] = found.cls or "none"
+        facts["CLS token"] = {None: "none", "own": "read in a way of its own"}.get(found.cls, str(found.cls))
         facts["cues"] = ", ".join(found.cues.values())
     facts |= {"layout": str(found.layout), "positions": str(found.positions)}
     if (asked := found.placeholders) is not None:
