@@ -5,8 +5,8 @@ _ENCODER = (
     "(mm_encoder_outputs) of which some could be left out"
 )
 _SEEN = (
-    "its decoder looks at the encoder's output (encoder_hidden_states), as in translation, so that no slot of the prompt "
-    "is a visual token; cutting that output is not supported"
+    "its decoder looks at the encoder's output (encoder_hidden_states), as in translation, so that no slot of the "
+    "prompt is a visual token; cutting that output is not supported"
 )
 _QUERIES = (
     "a Q-Former has made a few queries (32 by default) of each image before the language model sees it; they are no "
