@@ -109,13 +109,7 @@ def crossed_generate(
 ) -> tuple[Any, Receipt | None]:
     """Run ``generate`` on the columns that stay, or on those that are in the cache.
 
-    Args:
-        family: the model's family.
-        model: the model.
-        pipeline: what chooses.
-        generate: the model's own method.
-        call: its keyword arguments.
-        turn: the pruned prompt that it goes on from. None: it brings images.
+    Args as in `pruned_generate`; ``turn`` is the pruned prompt that the call goes on from. None: it brings images.
     """
     if setting(model, call, "prefill_chunk_size"):
         raise UnsupportedMode("chunked prefill would encode the images once a chunk; leave out prefill_chunk_size")

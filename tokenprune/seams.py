@@ -77,7 +77,7 @@ def _seams(family: Family, model: Model) -> Seams:
     for name in ("prepare_inputs_for_generation", "_prepare_position_ids_for_generation"):
         yield name, hasattr(model, name)
     yield from _encoded(family, model, base) if family.cross is None else _looked_at(family, base)
-    if _has(base, family.tower):
+    if family.tower is not None and _has(base, family.tower):
         yield from _read(family, model, base)
 
 
