@@ -113,15 +113,20 @@ def _read(family: Family, model: Model, base: Any) -> Seams:
     if not spec.attention:
         return
     yield "AttentionInterface.register", hasattr(getattr(modeling_utils, "AttentionInterface", None), "register")
-    paths = [path.format(0) for path in spec.attention]
-    path = next((path for path in paths if _has(encoder, path)), None)
-    yield f"{' or '.join(paths)} in base_model.{family.tower}", path is not None
-    if path is not None:
-        attention = submodule(encoder, path)
+    attention = next((found for path in spec.attention for found in _attentions(encoder, path)), None)
+    yield f"{' or '.join(spec.attention)} in base_model.{family.tower}", attention is not None
+    if attention is not None:
         code = inspect.unwrap(type(attention).forward).__code__
         yield f"get_interface in {type(attention).__name__}.forward", "get_interface" in code.co_names
         internal = "_attn_implementation_internal"
         yield f"{internal} in its config", hasattr(getattr(attention, "config", None), internal)
+
+
+def _attentions(encoder: Any, path: str) -> list[Any]:
+    """The attention of every layer that has one."""
+    stem, _, attention = path.partition(".{}.")
+    layers = submodule(encoder, stem) if _has(encoder, stem) else ()
+    return [submodule(layer, attention) for layer in layers if _has(layer, attention)]
 
 
 def _has(root: Any, path: str) -> bool:

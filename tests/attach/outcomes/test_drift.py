@@ -83,8 +83,8 @@ SEAMS = {
         tiles.llava,
         lambda patch, model: patch.delattr(modeling_utils, "AttentionInterface"),
     ),
-    "encoder.layers.0.self_attn or vision_model.encoder.layers.0.self_attn in base_model.vision_tower": moved(
-        tiles.llava, "model.vision_tower.encoder.layers.0.self_attn"
+    "encoder.layers.{}.self_attn or vision_model.encoder.layers.{}.self_attn in base_model.vision_tower": moved(
+        tiles.llava, "model.vision_tower.encoder.layers"
     ),
     "get_interface in CLIPAttention.forward": (
         tiles.llava,
@@ -139,3 +139,9 @@ def test_every_seam_was_taken_away():
     own = {f"base_model.{path}" for path in ("vision_model",)} | {"config.image_token_index"}
     of_mllama = {name for name in names if "Mllama" in name or "global_transformer" in name}
     assert names - own - of_mllama == set(SEAMS)
+
+
+def test_one_layer_with_attention_is_enough(monkeypatch):
+    model = tiles.llava()
+    del model.model.vision_tower.encoder.layers[0].self_attn
+    assert all(there for _, there in _seams(family_of(model), model))
