@@ -141,7 +141,7 @@ def test_every_seam_was_taken_away():
     assert names - own - of_mllama == set(SEAMS)
 
 
-def test_one_layer_with_attention_is_enough(monkeypatch):
+def test_one_layer_with_attention_is_enough():
     model = tiles.llava()
     del model.model.vision_tower.encoder.layers[0].self_attn
     assert all(there for _, there in _seams(family_of(model), model))
