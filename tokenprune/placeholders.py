@@ -83,6 +83,9 @@ def count_placeholders(family: Family, model: Model, size: Size, processor: Any,
         size: (height, width) of the image in pixels.
         processor: the model's image processor. None: it is taken as it is.
         why: why there is none.
+
+    Returns:
+        None where only a run, or an image processor, tells.
     """
     layout = layout_of(family, tower_of(family, model)[1])
     if processor is None:
@@ -91,7 +94,10 @@ def count_placeholders(family: Family, model: Model, size: Size, processor: Any,
         from PIL import Image
 
         call, note = processor(images=[Image.new("RGB", size[::-1])], return_tensors="pt"), ""
-    count = count_rows(family, model, call)
+    try:
+        count = count_rows(family, model, call)
+    except (AttributeError, KeyError):  # the layout reads what only the model's own processor gives
+        return None
     return None if count is None else Placeholders(*size, count, note)
 
 

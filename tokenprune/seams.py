@@ -77,8 +77,11 @@ def _seams(family: Family, model: Model) -> Seams:
     for name in ("prepare_inputs_for_generation", "_prepare_position_ids_for_generation"):
         yield name, hasattr(model, name)
     yield from _encoded(family, model, base) if family.cross is None else _looked_at(family, base)
-    if family.tower is not None and _has(base, family.tower):
-        yield from _read(family, model, base)
+    if family.tower is not None:
+        sees = getattr(model.config, "vision_config", None) is not None  # some are built for text alone
+        yield "config.vision_config", sees
+        if sees and _has(base, family.tower):
+            yield from _read(family, model, base)
 
 
 def _encoded(family: Family, model: Model, base: Any) -> Seams:

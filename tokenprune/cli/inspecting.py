@@ -79,7 +79,7 @@ def _facts(found: Inspection) -> dict[str, str]:
     facts = {"model": found.model or found.model_type, "family": found.family or "none"}
     if found.refused is not None:
         return {**facts, "refused": found.refused}
-    facts["encoder"] = f"{found.encoder} at {found.tower}"
+    facts["encoder"] = f"{found.encoder} at {found.tower}" if found.encoder else "none"
     facts["attention"] = f"{found.attention}, {found.depth} layers" if found.attention else "none is read"
     if found.attention:
         facts["CLS token"] = {None: "none", "own": "read in a way of its own"}.get(found.cls, str(found.cls))

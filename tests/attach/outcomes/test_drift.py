@@ -63,6 +63,7 @@ SEAMS = {
     "base_model.multi_modal_projector": moved(tiles.llava, "model.multi_modal_projector"),
     "base_model.language_model": moved(tiles.llava, "model.language_model"),
     "config.image_token_id": (tiles.llava, lambda patch, model: patch.setattr(model, "config", Renamed(model.config))),
+    "config.vision_config": moved(tiles.llava, "config.vision_config"),
     "prepare_inputs_for_generation": without(tiles.llava, "prepare_inputs_for_generation"),
     "_prepare_position_ids_for_generation": without(tiles.llava, "_prepare_position_ids_for_generation"),
     "mm_encoder_outputs in forward": (
