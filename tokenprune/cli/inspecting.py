@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokenprune.cli.options import AsJson, Debug
-from tokenprune.cli.terminal import CommandError, print_json, reported, stderr, stdout
+from tokenprune.cli.terminal import CommandError, note, print_json, reported, stderr, stdout
 
 if TYPE_CHECKING:
     from tokenprune.inspection import Inspection
@@ -38,6 +38,8 @@ def inspect(
             print_json(found.to_dict())
         else:
             _print(found)
+        if size and found.refused is None and found.placeholders is None:
+            note("note", "how many tokens that image has, only a run of this model tells")
 
 
 def _size(text: str) -> tuple[int, int]:
