@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from tokenprune.chunk import bound, has_pixels, has_video
+from tokenprune.chunk import bound, has_encoded, has_pixels, has_video
 from tokenprune.complaints import Complaints
 from tokenprune.errors import AlreadyAttached, NothingPrunedWarning, UnprunedInputWarning, UnsupportedMode
 from tokenprune.family import Family, Model, check_policy, family_of
@@ -184,7 +184,7 @@ class Attachment:
         if pixels and not video and call.get("input_ids") is not None and call.get("inputs_embeds") is None:
             return True
         embedded = call.get("inputs_embeds") is not None and not continues(call)  # text after a pruned prompt is fine
-        if pixels or video or embedded or call.get("mm_encoder_outputs"):
+        if pixels or video or embedded or has_encoded(self.family, call):
             self._complain(
                 "this call reaches the model unpruned: it brings a video, inputs_embeds or encoded images, and only a "
                 "prompt of input_ids with the pixels of images can be pruned",

@@ -163,6 +163,12 @@ def has_pixels(family: Family, call: Mapping[str, Any]) -> bool:
     return any(call.get(name) is not None for name in family.pixels)
 
 
+def has_encoded(family: Family, call: Mapping[str, Any]) -> bool:
+    """Whether a call brings images that are encoded already."""
+    states = None if family.cross is None else call.get(family.cross.states)
+    return bool(call.get("mm_encoder_outputs")) or states is not None
+
+
 def has_video(call: Mapping[str, Any]) -> bool:
     """Whether a call brings a video to encode."""
     return any(value is not None and "video" in name and "pixel" in name for name, value in call.items())

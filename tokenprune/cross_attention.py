@@ -89,9 +89,9 @@ class Kept:
 
     def cut_mask(self, mask: Tensor, width: int) -> Tensor:
         """[B, 1, Q, columns] to [B, 1, Q, width]: a column that is padding, or not filled yet, is seen by no slot."""
-        index = self.index[:, None, None].expand(-1, 1, mask.shape[2], -1)
+        index, real = self.index[:, None, None].to(mask.device), self.real[:, None, None].to(mask.device)
         least = torch.finfo(mask.dtype).min
-        short = mask.gather(3, index).masked_fill(~self.real[:, None, None], least)
+        short = mask.gather(3, index.expand(-1, 1, mask.shape[2], -1)).masked_fill(~real, least)
         return torch.nn.functional.pad(short, (0, width - short.shape[3]), value=least)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.callbacks import mending
-from tokenprune.chunk import Chunk, chunk_of, setting
+from tokenprune.chunk import Chunk, chunk_of, has_encoded, setting
 from tokenprune.cross_attention import CrossAttention, Kept, encode_crossed, repeat_rows
 from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model, submodule
@@ -109,13 +109,7 @@ def crossed_generate(
 ) -> tuple[Any, Receipt | None]:
     """Run ``generate`` on the columns that stay, or on those that are in the cache.
 
-    Args:
-        family: the model's family.
-        model: the model.
-        pipeline: what chooses.
-        generate: the model's own method.
-        call: its keyword arguments.
-        turn: the pruned prompt that it goes on from. None: it brings images.
+    Args as in `pruned_generate`; ``turn`` is the pruned prompt that the call goes on from. None: it brings images.
     """
     if setting(model, call, "prefill_chunk_size"):
         raise UnsupportedMode("chunked prefill would encode the images once a chunk; leave out prefill_chunk_size")
@@ -150,6 +144,8 @@ def _begun(
 ) -> tuple[Crossing, Turn, Receipt | None]:
     if turn is not None:
         return Crossing(family, model, turn.cross, cache=call["past_key_values"]), turn, None
+    if has_encoded(family, call):
+        raise UnsupportedMode("a call brings pixels or encoded images, not both; leave one of them out")
     _refuse_second(family, model, call.get("past_key_values"))
     chunk, clock = chunk_of(family, model, call, generating=generating), dict[str, float]()
     with timed(clock, "encode"):

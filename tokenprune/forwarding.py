@@ -27,7 +27,8 @@ def pruned_forward(
 ) -> tuple[Any, Receipt | None]:
     """Run ``forward`` on the shortened call; its logits come back at the columns of the given one."""
     if family.cross is not None:
-        return crossed_forward(family, model, pipeline, forward, call, None)
+        output, receipt = crossed_forward(family, model, pipeline, forward, {**call, "return_dict": True}, None)
+        return (output if _wants_dict(model, call) else output.to_tuple()), receipt
     if "logits_to_keep" not in inspect.signature(type(model).forward).parameters:
         call = {name: value for name, value in call.items() if name != "logits_to_keep"}  # the model gives them all
     short = shorten(family, model, pipeline, call, chunk_of(family, model, call, generating=False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from inspect import isfunction
 from typing import Any
 
 from tokenprune.configs import config_of, laid_out, processor_of
@@ -25,14 +26,15 @@ class Inspection:
         family: name the family is registered under.
         refused: why the model cannot be attached. None: it can.
         model: class of the model.
-        encoder: type of the vision encoder.
+        encoder: type of the vision encoder. None: there is none, as where patches are projected as they are.
         tower: path from the base model to it.
         depth: how many layers it has.
         attention: path from the base model to the attention of layer ``{}``. None: none is read.
-        cls: where the CLS token stands in the encoder's sequence. None: there is none.
+        cls: where the CLS token stands in the encoder's sequence; ``own``: the family reads it in a way of its own.
+            None: there is none.
         cues: where each cue comes from when no layer is named, ``NAME@LAYER``; or why one must be.
         positions: default policy for position ids.
-        layout: how images are laid out.
+        layout: how images are laid out; ``own``: by a function of the family.
         placeholders: of the image asked about. None: none was, or only a run of the model tells.
         pipelines: each registered pipeline, and why it does not apply. None: it does.
     """
@@ -100,10 +102,10 @@ def _tower(family: Family, model: Model) -> dict[str, Any]:
     encoder, spec = tower_of(family, model)
     layout = layout_of(family, spec)
     found = {
-        "encoder": model.config.vision_config.model_type,
+        "encoder": getattr(getattr(model.config, "vision_config", None), "model_type", None),
         "tower": family.tower,
-        "cls": spec.cls,
-        "layout": "cross-attention" if family.cross else getattr(layout, "__name__", type(layout).__name__.lower()),
+        "cls": spec.cls or ("own" if "cls_attention" in spec.reads else None),
+        "layout": "cross-attention" if family.cross else "own" if isfunction(layout) else type(layout).__name__.lower(),
     }
     if not spec.attention:
         return found

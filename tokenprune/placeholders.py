@@ -83,16 +83,25 @@ def count_placeholders(family: Family, model: Model, size: Size, processor: Any,
         size: (height, width) of the image in pixels.
         processor: the model's image processor. None: it is taken as it is.
         why: why there is none.
+
+    Returns:
+        None where only a run, or an image processor, tells.
     """
     layout = layout_of(family, tower_of(family, model)[1])
-    if processor is None:
-        call, note = _assumed(layout, model.config, size), _doubt(layout, why)
-    else:
-        from PIL import Image
+    try:
+        call = _assumed(layout, model.config, size) if processor is None else _processed(processor, size)
+        count = count_rows(family, model, call)
+    except (AttributeError, KeyError):  # the layout reads what only the model's own processor gives
+        return None
+    return None if count is None else Placeholders(*size, count, _doubt(layout, why) if processor is None else "")
 
-        call, note = processor(images=[Image.new("RGB", size[::-1])], return_tensors="pt"), ""
-    count = count_rows(family, model, call)
-    return None if count is None else Placeholders(*size, count, note)
+
+def _processed(processor: Any, size: Size) -> Mapping[str, Any]:
+    """What an image processor makes of a black image."""
+    from PIL import Image
+
+    call: Mapping[str, Any] = processor(images=[Image.new("RGB", size[::-1])], return_tensors="pt")
+    return call
 
 
 def _doubt(layout: Any, why: str) -> str:

@@ -5,8 +5,8 @@ _ENCODER = (
     "(mm_encoder_outputs) of which some could be left out"
 )
 _SEEN = (
-    "its decoder sees the image by cross-attention alone, so that no slot of the prompt is a visual token that could "
-    "be left out"
+    "its decoder looks at the encoder's output (encoder_hidden_states), as in translation, so that no slot of the "
+    "prompt is a visual token; cutting that output is not supported"
 )
 _QUERIES = (
     "a Q-Former has made a few queries (32 by default) of each image before the language model sees it; they are no "
@@ -26,7 +26,10 @@ REFUSED = {
         "it puts the image in front of the text by itself, without placeholders, so that no slot of the prompt is a "
         "visual token that could be left out"
     ),
-    "idefics": f"{_SEEN}. Idefics3, which has placeholders, can be pruned",
+    "idefics": (
+        "its vision encoder and the layers that look at images are one module, which takes whole images and makes the "
+        "mask over them by itself. Idefics3, which has placeholders, can be pruned"
+    ),
     "instructblip": _QUERIES,
     "instructblipvideo": _QUERIES,
     "kosmos-2": _LATENTS.format(64),

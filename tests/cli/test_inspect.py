@@ -36,6 +36,13 @@ def test_a_pipeline_that_does_not_apply_says_why(call):
     assert any(line.split() == ["attention", "none", "is", "read"] for line in lines)
 
 
+def test_tokens_that_only_a_run_tells_are_not_made_up(call):
+    found = call("inspect", "mllama", "--image", "40x30")
+    assert found.stderr == "note: how many tokens that image has, only a run of this model tells\n"
+    assert "tokens" not in found.stdout.split("pipeline")[0]
+    assert call("inspect", "mllama").stderr == ""
+
+
 def test_a_model_that_is_refused_says_why(call):
     found = call("inspect", "llama", COLUMNS="300")
     assert found.exit_code == 0

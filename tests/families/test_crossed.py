@@ -3,12 +3,12 @@
 import pytest
 import torch
 from families import crossed
-from transformers import DynamicCache
+from transformers import CompileConfig, DynamicCache
 
 import tokenprune
 from tokenprune import Scorer
 from tokenprune.cross_attention import encode_crossed
-from tokenprune.errors import UnsupportedMode
+from tokenprune.errors import UnprunedInputWarning, UnsupportedMode
 from tokenprune.family import family_of
 from tokenprune.inspection import inspect_model
 
@@ -160,6 +160,43 @@ def test_images_of_which_nothing_is_left_are_refused(model, call):
 def test_inputs_cannot_be_shortened(model, call):
     with pytest.raises(UnsupportedMode, match=r"cross-attention.*use attach"):
         tokenprune.prune_inputs(model, call, "divprune")
+
+
+def test_images_that_are_encoded_already_pass_and_are_said(model):
+    call = crossed.tiled(model, [1])
+    states = family_of(model).cross.encode(model.model, call).detach()
+    text = {name: call[name] for name in ("input_ids", "attention_mask", "cross_attention_mask")}
+    with torch.no_grad():
+        plain = model(**call).logits
+        with tokenprune.attach(model, "divprune", budget=3) as pruned:
+            with pytest.warns(UnprunedInputWarning, match="encoded images"):
+                found = model(**text, cross_attention_states=states).logits
+            assert torch.equal(found, plain)
+            with pytest.raises(UnsupportedMode, match="pixels or encoded images"):
+                model(**call, cross_attention_states=states)
+    assert pruned.receipt is None
+
+
+def test_a_tuple_is_given_where_one_is_asked_for(model):
+    call = crossed.tiled(model, [1])
+    with tokenprune.attach(model, "divprune", budget=3), torch.no_grad():
+        wanted = model(**call, use_cache=True)
+        found = model(**call, use_cache=True, return_dict=False)
+        assert torch.equal(found[0], wanted.logits)
+        step = {"input_ids": torch.tensor([[7]]), "cross_attention_mask": call["cross_attention_mask"][:, -1:]}
+        again = [model(**step, past_key_values=cache).logits for cache in (found[1], wanted.past_key_values)]
+    assert torch.equal(*again)
+
+
+def test_a_compiled_decode_step_is_the_same(model):
+    call = crossed.tiled(model, [0])
+    settings = CompileConfig(backend="eager", mode=None, fullgraph=True)
+    settings._compile_all_devices = True
+    with tokenprune.attach(model, "vispruner", budget=3):
+        wanted = answered(model, call)[0]
+        found = answered(model, call, cache_implementation="static", compile_config=settings)[0]
+    torch._dynamo.reset()
+    assert torch.equal(found, wanted)
 
 
 def test_chunked_prefill_is_refused(model, call):

@@ -1,8 +1,9 @@
+import contextlib
 import json
 
 import pytest
 import torch
-from families import cases, crops, native, tiles
+from families import cases, crops, document, native, tiles
 
 import tokenprune
 from tokenprune import scenes
@@ -203,3 +204,12 @@ def test_an_image_processor_is_shown_the_image_upright():
     found = count_placeholders(family_of(model), model, (40, 60), processor, "")
     assert shown == [(60, 40)]
     assert (found.height, found.width, found.count, found.note) == (40, 60, 6, "")
+
+
+@pytest.mark.parametrize("model_type", sorted(document.promised()))
+def test_every_default_config_is_described_or_refused_in_words(model_type):
+    with contextlib.suppress(AttachError):  # a default config may not fit together; that is said, and no other way
+        found = inspect_model(model_type, (336, 336))
+        assert found.family
+        assert (found.refused is None) == (found.layout is not None)
+        json.dumps(found.to_dict())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokenprune.cli.options import AsJson, Debug
-from tokenprune.cli.terminal import CommandError, print_json, reported, stderr, stdout
+from tokenprune.cli.terminal import CommandError, note, print_json, reported, stderr, stdout
 
 if TYPE_CHECKING:
     from tokenprune.inspection import Inspection
@@ -38,6 +38,8 @@ def inspect(
             print_json(found.to_dict())
         else:
             _print(found)
+        if size and found.refused is None and found.placeholders is None:
+            note("note", "how many tokens that image has, only a run of this model tells")
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -79,10 +81,10 @@ def _facts(found: Inspection) -> dict[str, str]:
     facts = {"model": found.model or found.model_type, "family": found.family or "none"}
     if found.refused is not None:
         return {**facts, "refused": found.refused}
-    facts["encoder"] = f"{found.encoder} at {found.tower}"
+    facts["encoder"] = f"{found.encoder} at {found.tower}" if found.encoder else "none"
     facts["attention"] = f"{found.attention}, {found.depth} layers" if found.attention else "none is read"
     if found.attention:
-        facts["CLS token"] = found.cls or "none"
+        facts["CLS token"] = {None: "none", "own": "read in a way of its own"}.get(found.cls, str(found.cls))
         facts["cues"] = ", ".join(found.cues.values())
     facts |= {"layout": str(found.layout), "positions": str(found.positions)}
     if (asked := found.placeholders) is not None:

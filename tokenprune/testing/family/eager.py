@@ -48,7 +48,8 @@ def eager_looks(subject: Subject, call: dict[str, Any]) -> Tensor:
 def _weights(subject: Subject, call: dict[str, Any], module: Any) -> tuple[list[Tensor], list[Tensor | None]]:
     """[B, H, Q, K] the weights of each time that one module runs, and the masks."""
     beside = inspect.unwrap(type(module).forward).__globals__
-    name = next(word for word in type(module).forward.__code__.co_names if word.endswith("eager_attention_forward"))
+    words = inspect.unwrap(type(module).forward).__code__.co_names
+    name = next(word for word in words if word.endswith("eager_attention_forward"))
     real, weights, masks = beside[name], [], []
 
     def noting(asked: Any, *inputs: Any, **options: Any) -> Any:
