@@ -14,7 +14,7 @@ from tokenprune.tokens import VisualTokens
 from tokenprune_strategies.similarity import groups, mask
 
 _CACHE = 12 * 2**20  # bytes: on a CPU matrices that stay in the cache are worth more than a large batch
-_MEMORY = 2**28
+_MEMORY = 2**29
 
 
 class Gains(Protocol):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import torch
 from torch import Tensor
 
@@ -45,4 +47,6 @@ class Volume:
         length = self._left.gather(1, pick)
         new *= (length.clamp(min=_SPENT) if self._clamp else length).rsqrt()[:, None]
         self._left = self._left.addcmul(new[:, 0], new[:, 0], value=-1)
+        if not self._clamp:
+            self._left.scatter_(1, pick, -inf)
         self._step += 1

@@ -86,6 +86,12 @@ def test_as_released_rows_are_scaled_together():
         assert torch.equal(together[0], alone[0]) is not as_released
 
 
+def test_as_released_the_least_relevant_are_picked_once_and_in_the_end():
+    x = torch.randn(1, 20, 64, generator=torch.Generator().manual_seed(0))
+    rest = torch.arange(20.0)[None], torch.zeros(1, 20, dtype=torch.bool), Split(torch.tensor([0]), torch.tensor([20]))
+    assert Dpp(as_released=True).choose(VisualTokens(x), *rest).all()
+
+
 def test_as_released_loses_count_when_the_rank_is_exhausted():
     x = torch.randn(1, 60, 8, generator=torch.Generator().manual_seed(0))
     rest = torch.rand(1, 60), torch.zeros(1, 60, dtype=torch.bool), Split(torch.tensor([0]), torch.tensor([30]))

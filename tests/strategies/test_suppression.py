@@ -48,6 +48,22 @@ def soft(part, places=None):
     return gains
 
 
+def both(part, places=None):
+    """The logarithm of score times 1 - likeness times nearness, both bells, for every pick within the radius."""
+
+    def gains(unit, scores, there, picks, row):
+        found = (scores - scores[there].min().clamp(max=0)).clamp(min=1.17549e-38).log()
+        for token in picks:
+            like = torch.exp(-((1 - unit @ unit[token]) ** 2) / (2 * part.sigma**2))
+            if places is not None:
+                cells = (places[row] - places[row, token]).double().norm(dim=1)
+                like = like * torch.exp(-(cells**2) / (2 * (0.3 * part.radius) ** 2)) * (cells <= part.radius)
+            found = found + (1 - like).clamp(min=1.17549e-38).log()
+        return found
+
+    return gains
+
+
 def rank_of(unit):
     value = torch.linalg.svdvals(unit)
     share = value / value.sum()
@@ -63,7 +79,7 @@ def hard(part, places=None):
             tau = part.threshold
             if part.growth:
                 tau = tau * number * float(rank_of(unit[there])) / part.average_rank
-            out |= 1 - unit @ unit[token] < min(tau, part.cap)
+            out |= 1 - unit @ unit[token] < min(tau, 1.0)
             out |= closeness(places, row, token, part.radius) > 0
         return scaled(scores, there) - 4 * out
 
@@ -75,8 +91,9 @@ CASES = [
     (Suppression(decay="subtract", balance=0.9), relevance),
     (Suppression(), soft),
     (Suppression(sigma=0.1), soft),
+    (Suppression(decay="joint", sigma=0.3), both),
     (Suppression(decay="threshold", threshold=0.3), hard),  # no cosine of exact tokens lies near 0.7
-    (Suppression(decay="threshold", threshold=0.06, growth=True, average_rank=3.03, cap=0.6), hard),
+    (Suppression(decay="threshold", threshold=0.06, growth=True, average_rank=3.03), hard),
 ]
 
 

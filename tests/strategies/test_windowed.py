@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies.problems import free, marks
 
-from tokenprune import Split, VisualTokens
+from tokenprune import Split, VisualTokens, load
 from tokenprune.testing import splits, visual_tokens
 from tokenprune.tokens import top
 from tokenprune_strategies.windowed import Windowed
@@ -101,3 +101,25 @@ def test_another_scorer_ranks():
     part = Windowed(segments=3, scorer={"use": "cls_attention", "layer": 5, "without_cls": "error"})
     assert part.reads == {"cls_attention@5"}
     assert part.choose(tokens, -cue, *rest).nonzero()[:, 1].tolist() == [3, 7, 11]
+
+
+def test_holov_shares_by_attention_and_variance():
+    """Shares of the stretches from the authors' formula, in which the variance has its full say."""
+    g = torch.Generator().manual_seed(0)
+    x, attention = torch.randn(1, 144, 16, generator=g), torch.rand(1, 144, generator=g) ** 4
+    unit, total = (x / x.norm(dim=-1, keepdim=True)).double(), 60
+    worth = []
+    for part, values in zip(unit[0].split(9), attention[0].double().split(9), strict=True):
+        like = (part @ part.T).fill_diagonal_(0)
+        spread = ((like - like.sum(1, keepdim=True) / 8) ** 2).sum(1) / 8
+        worth.append(float((1e3 * values + 0.09 * spread * 1e3 * values.mean() / (spread.mean() + 1e-6)).mean()))
+    shares = [total * one / sum(worth) for one in worth]
+    counts = [int(share) for share in shares]
+    for place in sorted(range(16), key=lambda place: counts[place] - shares[place])[: total - sum(counts)]:
+        counts[place] += 1
+    assert max(counts) <= 9  # so that none is full
+    assert len(set(counts)) > 3
+    mask = load("holov", budget=total).select(VisualTokens(x, cues={"cls_attention": attention})).mask
+    assert mask.view(16, 9).sum(1).tolist() == counts
+    for kept, values in zip(mask.view(16, 9), attention.view(16, 9), strict=True):
+        assert not kept.any() or kept.all() or values[kept].min() > values[~kept].max()
