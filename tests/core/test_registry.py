@@ -45,9 +45,12 @@ def test_listing_imports_nothing(plant):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("cls_atention", "no 'cls_atention' among the scorers; did you mean 'cls_attention'? There is: cls_attention,"),
-        ("zzz", "no 'zzz' among the scorers. There is: cls_attention,"),
-        ("", "no '' among the scorers. There is: cls_attention,"),
+        (
+            "cls_atention",
+            "no 'cls_atention' among the scorers; did you mean 'cls_attention'? There is: attention_received,",
+        ),
+        ("zzz", "no 'zzz' among the scorers. There is: attention_received,"),
+        ("", "no '' among the scorers. There is: attention_received,"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest(name, said):

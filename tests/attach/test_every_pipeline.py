@@ -1,0 +1,60 @@
+"""Every pipeline that is registered runs through whole models, or is refused with its reason."""
+
+from functools import cache
+
+import pytest
+import torch
+from families import crops, native, tiles
+
+import tokenprune
+from tokenprune import load, scenes
+from tokenprune.errors import MissingCue
+
+SHARE = "30%"
+
+
+def embedded():
+    """The trained model of the package, with a question about a picture of its own."""
+    model, processor = scenes.load()
+    scene = scenes.draw(0)
+    question = scene.questions()[0].text
+    messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
+    text = processor.apply_chat_template(messages, add_generation_prompt=True)
+    return model, dict(processor(images=scene.image, text=text, return_tensors="pt"))
+
+
+@cache
+def asked(name):
+    """A model and a call of it."""
+    if name == "embedded":
+        return embedded()
+    case = {**crops.CASES, **native.CASES, **tiles.CASES}[name]
+    model = case.build()
+    return model, case.inputs(model, list(case.prompts))
+
+
+DEEP = {  # what asks for a layer that these encoders do not have, and what to write instead
+    "vscan": {"diversifier": {"use": "second_score", "of": {"use": "window_rank", "attention": {"layer": 1}}}},
+}
+
+
+@pytest.mark.parametrize("model", ["embedded", "llava_next", "qwen2_5_vl", "internvl"])
+@pytest.mark.parametrize("pipeline", tokenprune.list_pipelines())
+def test_a_pipeline_runs_through_a_model(pipeline, model):
+    built, inputs = asked(model)
+    chosen = load(pipeline) if pipeline == "none" else load(pipeline, budget=SHARE)
+    if pipeline in DEEP:
+        with pytest.raises(MissingCue, match=r"asks for encoder layer 5; this encoder has [35], numbered from 0"):
+            tokenprune.attach(built, chosen)
+        chosen = chosen.replace(**DEEP[pipeline])
+    with tokenprune.attach(built, chosen) as pruned:
+        out = built.generate(**inputs, max_new_tokens=2, output_logits=True, return_dict_in_generate=True)
+    assert torch.stack(out.logits).isfinite().all()
+    assert out.sequences.shape[1] <= inputs["input_ids"].shape[1] + 2
+    receipt, adaptive = pruned.receipt, chosen.stages[0].splitter.adaptive
+    assert len(receipt.images) >= 1
+    for image in receipt.images:
+        kept = chosen.budget.resolve(image.before)
+        assert (0 < image.after <= kept) if adaptive else image.after == kept
+        assert len(image.important) + len(image.diverse) + len(image.merged) == image.after < image.before
+    assert (receipt.asked == receipt.after) or adaptive
