@@ -7,8 +7,9 @@ import torch
 from families import crops, native, tiles
 
 import tokenprune
-from tokenprune import load, scenes
+from tokenprune import BudgetSplitter, Diversifier, Merger, Scorer, load, scenes
 from tokenprune.errors import MissingCue
+from tokenprune.registry import catalog
 
 SHARE = "30%"
 
@@ -58,3 +59,35 @@ def test_a_pipeline_runs_through_a_model(pipeline, model):
         assert (0 < image.after <= kept) if adaptive else image.after == kept
         assert len(image.important) + len(image.diverse) + len(image.merged) == image.after < image.before
     assert (receipt.asked == receipt.after) or adaptive
+
+
+PARTS = [(kind, name) for kind in (Scorer, BudgetSplitter, Diversifier, Merger) for name in catalog(kind.group)]
+FIELDS = {Scorer: "scorer", BudgetSplitter: "splitter", Diversifier: "diversifier", Merger: "merger"}
+HALVES = {Diversifier: {"use": "equal", "important": 0.5}, Merger: {"use": "equal", "important": 0.5, "merged": 0.5}}
+
+
+@pytest.mark.parametrize("model", ["embedded", "llava_next", "qwen2_5_vl", "internvl"])
+@pytest.mark.parametrize(("kind", "name"), PARTS, ids=lambda part: part if isinstance(part, str) else part.__name__)
+def test_a_part_runs_through_a_model(kind, name, model):
+    """With nothing but its defaults, in the space in which it can also be compared with words."""
+    built, inputs = asked(model)
+    parts = {"scorer": "hidden_norm", "splitter": HALVES.get(kind, "equal"), "space": "projected", "budget": SHARE}
+    chosen = load({"name": "part", **parts, FIELDS[kind]: name})
+    with tokenprune.attach(built, chosen) as pruned, torch.no_grad():
+        built(**inputs)
+    adaptive = chosen.stages[0].splitter.adaptive
+    for image in pruned.receipt.images:
+        assert image.after == chosen.budget.resolve(image.before) or (adaptive and image.after)
+        assert (len(image.merged) > 0) == (kind is Merger)
+
+
+def test_what_is_asked_decides_what_stays():
+    built, inputs = asked("embedded")
+    pipeline = load({"name": "p", "scorer": "text_relevance", "splitter": "equal", "space": "projected", "budget": 20})
+    kept, ids = [], inputs["input_ids"]
+    for shift in (0, 1):
+        other = torch.where((ids > 20) & (ids != built.config.image_token_index), ids - shift, ids)
+        with tokenprune.attach(built, pipeline) as pruned, torch.no_grad():
+            built(**{**inputs, "input_ids": other})
+        kept.append(pruned.receipt.images[0].kept.tolist())
+    assert kept[0] != kept[1]
