@@ -55,6 +55,17 @@ def test_words_of_another_width_are_refused():
         TextRelevance().score(VisualTokens(X[..., :2], cues={"question": WORDS}))
 
 
+@pytest.mark.parametrize("wrap", [lambda of: of, lambda of: {"use": "sum", "of": ["uniform", of]}])
+def test_tokens_are_compared_with_words_where_words_are(wrap):
+    parts = {"name": "p", "scorer": wrap("text_relevance"), "splitter": "equal", "budget": 1}
+    assert load({**parts, "space": "projected"}).reads == {"question"}
+    with pytest.raises(PipelineError, match="TextRelevance means nothing in encoder space; write space: projected"):
+        load(parts)
+    second = {"use": "second_score", "of": wrap("text_relevance")}
+    with pytest.raises(PipelineError, match="write space: projected"):
+        load({**parts, "scorer": "uniform", "diversifier": second})
+
+
 def test_the_cls_row_of_other_kinds():
     cues = {"cls_attention": X[..., 0], "cls_logits": X[..., 1], "wide_cls_attention": X[..., 2]}
     for at, of in enumerate(("attention", "logits", "wide")):
