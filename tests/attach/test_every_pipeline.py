@@ -91,3 +91,23 @@ def test_what_is_asked_decides_what_stays():
             built(**{**inputs, "input_ids": other})
         kept.append(pruned.receipt.images[0].kept.tolist())
     assert kept[0] != kept[1]
+
+
+def test_fewer_than_an_adaptive_pipeline_may_keep_is_no_complaint():
+    built, inputs = asked("embedded")
+    with tokenprune.attach(built, "prumerge", budget="90%", strict=True) as pruned, torch.no_grad():
+        built(**inputs)
+    assert 0 < pruned.receipt.after < pruned.receipt.asked == 230
+    assert len(pruned.receipt.images[0].merged) == 1
+
+
+@pytest.mark.parametrize("action", ["keep", "drop"])
+def test_a_region_of_the_image_is_kept_or_dropped(action):
+    built, inputs = asked("embedded")
+    box = {"use": "region", "boxes": [[0, 0, 0.5, 0.25]], "action": action}  # 8 x 4 of 16 x 16 tokens
+    scorer = {"use": "sum", "of": [box, "uniform"], "weights": [2, 1]}
+    budget = 32 if action == "keep" else 224
+    with tokenprune.attach(built, "region", scorer=scorer, budget=budget) as pruned, torch.no_grad():
+        built(**inputs)
+    y, x = pruned.receipt.images[0].kept // 16, pruned.receipt.images[0].kept % 16
+    assert (((y < 4) & (x < 8)) == (action == "keep")).all()
