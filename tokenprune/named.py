@@ -94,17 +94,25 @@ def _schema(kind: type[Strategy], handler: GetJsonSchemaHandler) -> dict[str, An
     Strategies that are settings of strategies are told by name, with settings of any kind: they may hold one another.
     """
     if kind.group in _WITHIN.get():
-        names = {"enum": list(catalog(kind.group))}
+        names = {"enum": list(_working(kind))}
         return {"anyOf": [names, {"type": "object", "properties": {"use": names}, "required": ["use"]}]}
     outer = _WITHIN.set(_WITHIN.get() | {kind.group})
     options = {}
     try:
-        for name in catalog(kind.group):
-            with suppress(PluginError, PydanticInvalidForJsonSchema):
-                options[name] = _option(name, strategy_class(kind, name), handler)
+        for name, cls in _working(kind).items():
+            with suppress(PydanticInvalidForJsonSchema):
+                options[name] = _option(name, cls, handler)
     finally:
         _WITHIN.reset(outer)
     return {"anyOf": [{"type": "string", "enum": list(options)}, *options.values()]}
+
+
+def _working(kind: type[S]) -> dict[str, type[S]]:
+    found = {}
+    for name in catalog(kind.group):
+        with suppress(PluginError):
+            found[name] = strategy_class(kind, name)
+    return found
 
 
 def _option(name: str, cls: type[Strategy], handler: GetJsonSchemaHandler) -> dict[str, Any]:

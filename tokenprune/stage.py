@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from tokenprune.budget import Budget
 from tokenprune.named import Named
@@ -14,6 +15,15 @@ from tokenprune.strategy import BudgetSplitter, Diversifier, Merger, Scorer, Str
 from tokenprune.tokens import VisualTokens, top
 
 Space = Literal["encoder", "projected"]
+
+
+def _nested(part: Strategy) -> Iterator[Strategy]:
+    """A strategy, and those that are settings of it."""
+    yield part
+    for _, value in part:
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, Strategy):
+                yield from _nested(one)
 
 
 class Stage(BaseModel):
@@ -34,6 +44,15 @@ class Stage(BaseModel):
     merger: Named[Merger] | None = None
     space: Space = "encoder"
     site: Literal["pre_llm"] = "pre_llm"
+
+    @model_validator(mode="after")
+    def _every_part_in_its_space(self) -> Self:
+        for part in (inner for outer in self.parts for inner in _nested(outer)):
+            if part.needs_space not in (None, self.space):
+                raise ValueError(
+                    f"{type(part).__name__} means nothing in {self.space} space; write space: {part.needs_space}"
+                )
+        return self
 
     @property
     def parts(self) -> tuple[Strategy, ...]:

@@ -28,6 +28,11 @@ class Strategy(BaseModel):
         """Cues it needs, so that a missing one is an error when attaching. ``"a|b"``: the first that is there."""
         return frozenset()
 
+    @property
+    def needs_space(self) -> str | None:
+        """The only space of a stage in which it means anything, such as ``projected``. None: any."""
+        return None
+
 
 class Scorer(Strategy):
     """Give every token a number."""

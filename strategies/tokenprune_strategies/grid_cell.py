@@ -33,7 +33,7 @@ class GridCell(Merger):
         here = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
         first = (head == here) & free  # [B, N] the best of their cells
         carriers = top((first * tokens.shape[1] - ranks(scores)[1]).float(), split.merged, free)
-        comes = free & carriers.gather(1, head) & (~carriers | first)
+        comes = free & carriers.gather(1, head) & ~carriers
         into = torch.where(comes, head, here)
         part = (comes | carriers).float()
         if self.weights == "scores":

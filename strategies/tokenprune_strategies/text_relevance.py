@@ -35,6 +35,11 @@ class TextRelevance(Scorer):
         """The question."""
         return frozenset({"question"})
 
+    @property
+    def needs_space(self) -> str:
+        """That of the words."""
+        return "projected"
+
     def score(self, tokens: VisualTokens) -> Tensor:
         """[B, N] float32."""
         question = tokens.cue("question")  # [B, M, C]

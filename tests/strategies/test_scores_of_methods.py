@@ -22,6 +22,7 @@ from tokenprune_strategies.scaling import scaled
 from tokenprune_strategies.text_relevance import TextRelevance
 from tokenprune_strategies.thumbnail import Thumbnail
 from tokenprune_strategies.weighted_sum import WeightedSum
+from tokenprune_strategies.window_rank import WindowRank
 
 G = torch.Generator().manual_seed(0)
 X = torch.randn(3, 6, 5, generator=G)
@@ -52,6 +53,17 @@ def test_text_relevance(over, sign, temperature):
 def test_words_of_another_width_are_refused():
     with pytest.raises(PipelineError, match=r"words are 5 wide and tokens 2, .*write space: projected"):
         TextRelevance().score(VisualTokens(X[..., :2], cues={"question": WORDS}))
+
+
+@pytest.mark.parametrize("wrap", [lambda of: of, lambda of: {"use": "sum", "of": ["uniform", of]}])
+def test_tokens_are_compared_with_words_where_words_are(wrap):
+    parts = {"name": "p", "scorer": wrap("text_relevance"), "splitter": "equal", "budget": 1}
+    assert load({**parts, "space": "projected"}).reads == {"question"}
+    with pytest.raises(PipelineError, match="TextRelevance means nothing in encoder space; write space: projected"):
+        load(parts)
+    second = {"use": "second_score", "of": wrap("text_relevance")}
+    with pytest.raises(PipelineError, match="write space: projected"):
+        load({**parts, "scorer": "uniform", "diversifier": second})
 
 
 def test_the_cls_row_of_other_kinds():
@@ -205,3 +217,37 @@ def test_without_a_thumbnail_there_is_its_own_score():
     scores = torch.rand(2, 6)
     close(Thumbnail().score(grid(2, 3, 2, cues={"cls_logits": scores})), normalize(scores, dim=1))
     close(Thumbnail(of=HiddenNorm()).score(VisualTokens(X)), normalize(HiddenNorm().score(VisualTokens(X)), dim=1))
+
+
+# --- windows, and a second score -------------------------------------------------------------------------------------
+
+
+def test_a_budget_takes_the_best_of_every_window_first():
+    """A 4 x 6 map in windows of 3 x 3, of which the lower ones hold one line; scores fall with the token's number."""
+    scores = torch.arange(24.0, 0, -1)[None]
+    tokens = grid(4, 6, cues={"cls_attention": scores})
+    found = WindowRank(window=3).score(tokens)[0].argsort(descending=True).tolist()
+    assert found[:8] == [0, 3, 18, 21, 1, 4, 19, 22]
+    assert found[8:12] == [2, 5, 20, 23]
+    assert found[12:] == [6, 9, 7, 10, 8, 11, 12, 15, 13, 16, 14, 17]
+
+
+def test_windows_of_tokens_without_places_are_runs():
+    scores = torch.tensor([[1.0, 2, 3, 4, 9, 8, 7, 6, 5, 5]])
+    valid = torch.ones(1, 10).bool().index_fill(1, torch.tensor([3]), False)
+    tokens = VisualTokens(torch.zeros(1, 10, 1), cues={"cls_attention": scores}, valid=valid)
+    found = WindowRank(window=2).score(tokens)[0]
+    assert found.masked_fill(~valid[0], -torch.inf).argsort(descending=True, stable=True).tolist()[:4] == [4, 8, 2, 5]
+
+
+def test_the_rest_is_chosen_by_a_second_score():
+    first, second = torch.tensor([[9.0, 1, 8, 2, 7, 3]]), torch.tensor([[5.0, 1, 2, 6, 3, 4]])
+    cues = {"cls_attention": first, "cls_attention@1": second}
+    parts = {"splitter": {"use": "equal", "important": 0.5}, "budget": 4, "scorer": "cls_attention"}
+    other = {"use": "second_score", "of": {"use": "cls_attention", "layer": 1}}
+    pipeline = load({"name": "p", **parts, "diversifier": other})
+    assert pipeline.reads == {"cls_attention|received_attention", "cls_attention@1|received_attention@1"}
+    found = pipeline.select(VisualTokens(torch.zeros(1, 6, 1), cues=cues))
+    assert (found.important.nonzero()[:, 1].tolist(), found.diverse.nonzero()[:, 1].tolist()) == ([0, 2], [3, 5])
+    spread = pipeline.replace(diversifier="second_score").select(VisualTokens(torch.zeros(1, 6, 1), cues=cues))
+    assert spread.counts.tolist() == [4]

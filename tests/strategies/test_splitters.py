@@ -106,6 +106,13 @@ def test_rows_get_what_their_scores_say(settings, counts):
     assert Proportional(**settings).split(tokens, scores, Budget.parse(8)).total.tolist() == counts
 
 
+def test_scores_below_zero_weigh_nothing_or_less():
+    tokens = VisualTokens(torch.zeros(2, 20, 1), group=torch.zeros(2).long())
+    scores = torch.tensor([[-3.0] * 20, [0.1] * 20])
+    assert Proportional().split(tokens, scores, Budget.parse(20)).total.tolist() == [0, 20]
+    assert Proportional(how="softmax").split(tokens, scores, Budget.parse(20)).total.tolist() == [1, 19]
+
+
 def test_images_do_not_share_a_budget():
     scores = torch.tensor([[1.0] * 6, [3.0] * 6])
     tokens = VisualTokens(torch.zeros(2, 6, 1))

@@ -94,7 +94,7 @@ def check_merger(merger: Merger, cues: Cues | None = None, examples: int = 10, d
 
 
 def check_pipeline(pipeline: Pipeline, cues: Cues | None = None, examples: int = 10, device: str = "cpu") -> None:
-    """Exactly the budget of every unit, valid tokens only, in two disjoint masks; the same pipeline after YAML.
+    """Exactly the budget of every unit, valid tokens only, in disjoint masks; the same pipeline after YAML.
 
     Args:
         pipeline: what is checked, under budgets of every kind.

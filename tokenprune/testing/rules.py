@@ -88,7 +88,7 @@ def choices_stand_alone(diversifier: Diversifier, tokens: VisualTokens, split: S
 
 
 def selections_are_sound(pipeline: Pipeline, tokens: VisualTokens, budget: Budget) -> None:
-    """Two disjoint masks of valid tokens, exactly the budget of each unit."""
+    """Disjoint masks of valid tokens, exactly the budget of each unit."""
     selection = settled(pipeline.replace(budget=budget).select, tokens, _same_selection)
     check_mask("important", selection.important, tokens)
     check_mask("diverse", selection.diverse, tokens)

@@ -64,9 +64,9 @@ def test_an_unknown_model_is_refused(kind, pipeline, traces):
         (
             "llava_siglip",
             STRICT,
-            ["'fastervlm' reads cls_attention", "ForConditionalGeneration gives keys, mean_keys, rec"],
+            ["'fastervlm' reads cls_attention", "ForConditionalGeneration gives keys, mean_keys, received_att"],
         ),
-        ("llava_siglip", {**STRICT, "layer": 1}, ["reads cls_attention@1", "received_attention (add", "@LAYER"]),
+        ("llava_siglip", {**STRICT, "layer": 1}, ["reads cls_attention@1", ", received_attention", "@LAYER"]),
         ("llava", {"use": "cls_attention", "layer": 4}, ["'cls_attention@4'", "layer 4", "has 4, numbered from 0"]),
         ("llava", {"use": "cls_attention", "layer": -5}, ["'cls_attention@-5'", "layer -5", "has 4"]),
         ("llava_siglip", {"use": "cls_attention", "layer": 9}, ["'received_attention@9'", "layer 9", "has 4"]),
