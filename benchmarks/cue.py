@@ -22,10 +22,11 @@ from rich.console import Console
 from rich.table import Table
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from tokenprune.cues import cls_row, received, tap
+from tokenprune.cues import tap
 from tokenprune.measure.environment import environment
 from tokenprune.measure.paired import interleave, ratio
 from tokenprune.measure.peak import peak_memory
+from tokenprune.reductions import cls_row, received
 
 MIB = 2**20
 ALLOWED = {"times": 1.1, "mib_a_crop": 2.0}  # a cue costs at most either of the two

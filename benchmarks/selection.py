@@ -11,7 +11,8 @@ where C is a power of four, and ours and the paper's have to choose the same tok
   row maxima), in groups of rows that fit the cache. Ours computes each pair once where a product computes it twice, so
   that it can come out below;
 * paper: the algorithm as published, row by row; near-duplicate removal compares its tokens anew in every round,
-  farthest-point choice takes the minimum over all picked tokens for every pick.
+  farthest-point choice takes the minimum over all picked tokens for every pick, the determinantal point process keeps a
+  Cholesky factor of the weighed kernel, facility location sums what is not covered yet over all tokens for every pick.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from tokenprune.measure.environment import environment
 from tokenprune.measure.paired import Ratio, interleave, ratio
 from tokenprune.strategy import Diversifier
 from tokenprune.tokens import top
+from tokenprune_strategies.dpp import Dpp
+from tokenprune_strategies.facility_location import FacilityLocation
 from tokenprune_strategies.max_min import MaxMin
 from tokenprune_strategies.similarity import groups
 from tokenprune_strategies.similarity_dedup import SimilarityDedup
@@ -63,12 +66,12 @@ class Method:
     """A diversifier, the published algorithm for one row, and how many floors it may take."""
 
     diversifier: Diversifier
-    paper: Callable[[Tensor, Tensor, int], Tensor]
+    paper: Callable[[Tensor, Tensor, Tensor, int], Tensor]
     allowed: float
     sizes: tuple[Size, ...]
 
 
-def drop_duplicates(features: Tensor, listed: Tensor, end: int) -> Tensor:
+def drop_duplicates(features: Tensor, scores: Tensor, listed: Tensor, end: int) -> Tensor:
     """VisPruner, for one row: tokens of ``features`` [N, C] that are left of the list [R]."""
     while len(listed) > end:
         even, odd = listed[::2], listed[1::2]
@@ -81,7 +84,7 @@ def drop_duplicates(features: Tensor, listed: Tensor, end: int) -> Tensor:
     return listed
 
 
-def pick_far(features: Tensor, listed: Tensor, end: int) -> Tensor:
+def pick_far(features: Tensor, scores: Tensor, listed: Tensor, end: int) -> Tensor:
     """DivPrune, for one row: tokens of ``features`` [N, C] in the order of the picks; all of them stand in the list."""
     unit = features / features.norm(dim=-1, keepdim=True)
     distance = 1 - unit @ unit.T
@@ -92,6 +95,42 @@ def pick_far(features: Tensor, listed: Tensor, end: int) -> Tensor:
     return picks
 
 
+def span_most(features: Tensor, scores: Tensor, listed: Tensor, end: int) -> Tensor:
+    """CDPruner, for one row, ``scores`` [N] as relevance: tokens of ``features`` [N, C], in the order of the picks."""
+    unit = features / features.norm(dim=-1, keepdim=True)
+    relevance = (scores - scores.min() + 1e-6) / (scores.max() - scores.min())
+    kernel = relevance[:, None] * (unit @ unit.T) * relevance
+    left, factor = kernel.diagonal().clone(), torch.zeros(end, len(unit))
+    picks = torch.empty(end, dtype=torch.int64)
+    for turn in range(end):
+        pick = picks[turn] = left.argmax()
+        factor[turn] = (kernel[pick] - factor[:turn, pick] @ factor[:turn]) / left[pick].sqrt()
+        left -= factor[turn] ** 2
+        left[pick] = -torch.inf
+    return picks
+
+
+def cover_most(features: Tensor, scores: Tensor, listed: Tensor, end: int) -> Tensor:
+    """SCOPE, for one row, ``scores`` [N] as saliency: tokens of ``features`` [N, C], in the order of the picks."""
+    unit = features / features.norm(dim=-1, keepdim=True)
+    similarity = unit @ unit.T
+    cover, left = torch.zeros(len(unit), 1), torch.ones(len(unit), dtype=torch.bool)
+    picks = torch.empty(end, dtype=torch.int64)
+    for turn in range(end):
+        gain = (similarity - cover).clamp(min=0).sum(0) * scores
+        pick = picks[turn] = gain.where(left, -torch.inf).argmax()
+        cover = torch.maximum(cover, similarity[:, pick, None])
+        left[pick] = False
+    return picks
+
+
+EVERY_SIZE = (
+    Size(1, 576, 1024, 64, 0, 100),
+    Size(5, 576, 1024, 64, 0, 30),
+    Size(16, 576, 1024, 64, 0, 15),
+    Size(1, 2880, 1024, 320, 0, 10),
+    Size(32, 729, 1152, 66, 0, 6),
+)
 METHODS = {
     "similarity_dedup": Method(
         SimilarityDedup(step=STEP),
@@ -104,6 +143,8 @@ METHODS = {
             Size(1, 2880, 1024, 320, 160, 20),
         ),
     ),
+    "dpp": Method(Dpp(), span_most, 3.0, EVERY_SIZE),
+    "facility_location": Method(FacilityLocation(), cover_most, 12.0, EVERY_SIZE),
     "max_min": Method(MaxMin(), pick_far, 1.3, (Size(16, 576, 1024, 64, 0, 40), Size(1, 2880, 1024, 320, 0, 30))),
 }
 
@@ -131,7 +172,7 @@ def ways(method: Method, size: Size) -> dict[str, Callable[[], Tensor]]:
     def paper() -> Tensor:
         mask = torch.zeros(shape, dtype=torch.bool)
         for row in range(size.batch):
-            mask[row, method.paper(features[row], listed[row], end)] = True
+            mask[row, method.paper(features[row], scores[row], listed[row], end)] = True
         return mask
 
     return {"ours": ours, "floor": floor, "paper": paper}

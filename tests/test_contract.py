@@ -4,13 +4,12 @@ import pytest
 import yaml
 
 import tokenprune
-from tokenprune import BudgetSplitter, Diversifier, Scorer, load, registry
+from tokenprune import BudgetSplitter, Diversifier, Merger, Scorer, load, registry
 from tokenprune.named import strategy_class
-from tokenprune.pipeline import yaml_of
-from tokenprune.registry import catalog
-from tokenprune.testing import check_diversifier, check_pipeline, check_scorer, check_splitter, variants
+from tokenprune.registry import catalog, yaml_of
+from tokenprune.testing import check_diversifier, check_merger, check_pipeline, check_scorer, check_splitter, variants
 
-CHECKS = {Scorer: check_scorer, BudgetSplitter: check_splitter, Diversifier: check_diversifier}
+CHECKS = {Scorer: check_scorer, BudgetSplitter: check_splitter, Diversifier: check_diversifier, Merger: check_merger}
 PARTS = [
     pytest.param(check, variant, id=f"{name}-{variant!r}")
     for kind, check in CHECKS.items()
@@ -20,7 +19,13 @@ PARTS = [
 
 
 def test_there_is_something_to_check():
-    assert {type(part.values[1]).__name__ for part in PARTS} >= {"ClsAttention", "Equal", "SimilarityDedup", "MaxMin"}
+    assert {type(part.values[1]).__name__ for part in PARTS} >= {
+        "ClsAttention",
+        "Equal",
+        "SimilarityDedup",
+        "MaxMin",
+        "Nearest",
+    }
     assert registry.broken() == {}
 
 

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from tokenprune.registry import list_families as list_families
     from tokenprune.registry import list_pipelines as list_pipelines
     from tokenprune.registry import list_strategies as list_strategies
+    from tokenprune.selection import Merge as Merge
+    from tokenprune.selection import Selection as Selection
+    from tokenprune.selection import Split as Split
     from tokenprune.stage import Stage as Stage
     from tokenprune.strategy import BudgetSplitter as BudgetSplitter
     from tokenprune.strategy import Diversifier as Diversifier
+    from tokenprune.strategy import Merger as Merger
     from tokenprune.strategy import Scorer as Scorer
-    from tokenprune.tokens import Selection as Selection
-    from tokenprune.tokens import Split as Split
     from tokenprune.tokens import VisualTokens as VisualTokens
 
 _HOME = {
@@ -39,11 +41,13 @@ _HOME = {
     "BudgetSplitter": "strategy",
     "Diversifier": "strategy",
     "Family": "family",
+    "Merge": "selection",
+    "Merger": "strategy",
     "Pipeline": "pipeline",
     "Receipt": "receipt",
     "Scorer": "strategy",
-    "Selection": "tokens",
-    "Split": "tokens",
+    "Selection": "selection",
+    "Split": "selection",
     "Stage": "stage",
     "TokenpruneError": "errors",
     "VisualTokens": "tokens",

@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 
 import torch
 
-from tokenprune.chunk import bound, has_pixels, has_strange_video
+from tokenprune.chunk import bound, has_encoded, has_pixels, has_strange_video
 from tokenprune.complaints import Complaints
 from tokenprune.errors import AlreadyAttached, NothingPrunedWarning, UnprunedInputWarning, UnsupportedMode
-from tokenprune.family import Family, Model, family_of
+from tokenprune.family import Family, Model, check_policy, family_of
 from tokenprune.flash import positions_hidden
 from tokenprune.forwarding import continued_forward, continues, pruned_forward
 from tokenprune.generating import pruned_generate
@@ -43,8 +43,10 @@ def attach(model: Model, pipeline: Source = "vispruner", *, strict: bool = False
 
     Raises:
         UnknownFamily: no family is registered for this model.
+        RefusedFamily: this model cannot be pruned; the message says why.
         AlreadyAttached: it has a pipeline.
         MissingCue: the pipeline reads what this model does not give.
+        UnsupportedMode: the pipeline asks for position ids that this model does not follow.
         AttachError: the model is a wrapper, or this transformers version lacks what is needed.
     """
     chosen = load(pipeline, **changes)
@@ -55,7 +57,8 @@ def attach(model: Model, pipeline: Source = "vispruner", *, strict: bool = False
                 f"this {type(inner).__name__} already runs {inner.__dict__[_KEY].pipeline.name!r}; detach that first"
             )
         family = family_of(inner)
-        check_seams(inner)
+        check_seams(family, inner)
+        check_policy(family, inner, chosen.positions)
         for one in family.modalities.values():
             cue_sources(one, inner, chosen, {})
         return Attachment(inner, family, chosen, strict)
@@ -165,13 +168,14 @@ class Attachment:
         if self._part_of_running(kwargs):
             return self._forward(*args, **kwargs)
         call = bound(self._ours["forward"], args, kwargs)
+        parts = (self.family, self.model, self.pipeline, self._forward)
         with self._running(call) as attached, self._hidden():
             if attached and self._has_work(call):
-                output, receipt = pruned_forward(self.family, self.model, self.pipeline, self._forward, call)
+                output, receipt = pruned_forward(*parts, call)
                 self._record(receipt)
                 return output
             goes_on = attached and continues(call)
-            return continued_forward(self._forward, call) if goes_on else self._forward(*args, **kwargs)
+            return continued_forward(*parts, call) if goes_on else self._forward(*args, **kwargs)
 
     def _has_work(self, call: Mapping[str, Any]) -> bool:
         """Whether a call brings images or videos that can be pruned; says so when it brings some that cannot."""
@@ -179,7 +183,7 @@ class Attachment:
         if pixels and not video and call.get("input_ids") is not None and call.get("inputs_embeds") is None:
             return True
         embedded = call.get("inputs_embeds") is not None and not continues(call)  # text after a pruned prompt is fine
-        if pixels or video or embedded or call.get("mm_encoder_outputs"):
+        if pixels or video or embedded or has_encoded(self.family, call):
             self._complain(
                 "this call reaches the model unpruned: it brings a video of a family that is proven with images "
                 "alone, inputs_embeds or encoded images, and only a prompt of input_ids with the pixels can be pruned",

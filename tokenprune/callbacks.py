@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from tokenprune.family import Model
 
 
 @dataclass(frozen=True)
@@ -85,3 +89,19 @@ class _StreamsPrompt:
     def end(self) -> None:
         """Hand the end on."""
         self._inner.end()
+
+
+@contextmanager
+def mending(model: Model, mend: Callable[[Any], Any]) -> Iterator[None]:
+    """Mend the inputs of every step on their way from ``generate`` to ``forward``."""
+    state = model.__dict__
+    before = state.get("prepare_inputs_for_generation")
+    prepare = model.prepare_inputs_for_generation
+    state["prepare_inputs_for_generation"] = lambda *args, **kwargs: mend(prepare(*args, **kwargs))
+    try:
+        yield
+    finally:
+        if before is None:
+            del state["prepare_inputs_for_generation"]
+        else:
+            state["prepare_inputs_for_generation"] = before

@@ -135,8 +135,7 @@ def _positions(family: Family, model: Model, call: Mapping[str, Any], generating
         return made
     axes = _axes(model.base_model, call) if hasattr(model.base_model, "compute_3d_position_ids") else None
     if axes is not None:
-        text = torch.arange(ids.shape[1], device=ids.device).expand(1, *ids.shape)
-        return torch.cat([text, axes])  # [1 + A, B, T]
+        return axes
     return torch.arange(family.first_position, family.first_position + length, device=ids.device)[None]
 
 
@@ -144,6 +143,8 @@ def _axes(base: Any, call: Mapping[str, Any]) -> Tensor | None:
     """[A, B, T] position ids along several axes, if the model makes such for this call."""
     ids = call["input_ids"]
     given = {**call, "inputs_embeds": torch.empty(*ids.shape, 0, device=ids.device), "past_key_values": None}
+    if (sound := call.get("feature_attention_mask")) is not None:
+        given["audio_feature_lengths"] = sound.sum(-1)  # which is how forward gets it
     names = inspect.signature(base.compute_3d_position_ids).parameters
     made: Tensor | None = base.compute_3d_position_ids(**{name: given.get(name) for name in names})
     return made
@@ -165,6 +166,12 @@ def _pixels(family: Family) -> tuple[str, ...]:
 def has_pixels(family: Family, call: Mapping[str, Any]) -> bool:
     """Whether a call brings images, or videos that this family takes, to encode."""
     return any(call.get(name) is not None for name in _pixels(family))
+
+
+def has_encoded(family: Family, call: Mapping[str, Any]) -> bool:
+    """Whether a call brings images that are encoded already."""
+    states = None if family.cross is None else call.get(family.cross.states)
+    return bool(call.get("mm_encoder_outputs")) or states is not None
 
 
 def has_strange_video(family: Family, call: Mapping[str, Any]) -> bool:

@@ -15,12 +15,11 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from tokenprune.errors import AttachError
+from tokenprune.reductions import Reduce
 
-Reduce = Callable[[Tensor, Tensor, Tensor | None, float], Tensor]
 _OURS = "tokenprune"  # the one name registered with transformers
 _MARK = "_tokenprune_tap"  # where a module carries its tap
 
@@ -157,42 +156,3 @@ def _implementation(module: nn.Module, name: str | None) -> Callable[..., Any]:
     eager = next((beside[word] for word in forward.__code__.co_names if word.endswith("eager_attention_forward")), None)
     registry: Any = beside.get("ALL_ATTENTION_FUNCTIONS", ALL_ATTENTION_FUNCTIONS)
     return registry.get_interface(name, eager)  # type: ignore[no-any-return]
-
-
-def cls_row(index: int = 0) -> Reduce:
-    """The attention that the query at ``index`` (0, or -1 where the CLS token comes last) pays: [B, H, K] float32."""
-
-    def row(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-        start = index % query.shape[2]
-        return _weights(query, key, mask, scale, start, start + 1)[:, :, 0]
-
-    return row
-
-
-def received(chunk: int = 64) -> Reduce:
-    """The attention that each key receives, averaged over heads and queries: [B, K] float32.
-
-    Args:
-        chunk: queries taken at a time, so that memory is O(chunk * K).
-    """
-
-    def mean(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-        heads, count = query.shape[1:3]
-        total = query.new_zeros(len(query), key.shape[2], dtype=torch.float32)  # [B, K]
-        for start in range(0, count, chunk):
-            total += _weights(query, key, mask, scale, start, min(start + chunk, count)).sum((1, 2))
-        return total / (heads * count)
-
-    return mean
-
-
-def _weights(query: Tensor, key: Tensor, mask: Tensor | None, scale: float, start: int, stop: int) -> Tensor:
-    """[B, H, stop - start, K] float32, attention of some queries."""
-    groups = query.shape[1] // key.shape[1]
-    some = rearrange(query[:, :, start:stop].float(), "b (k g) q d -> b k (g q) d", g=groups)
-    logits = some @ key.float().transpose(-1, -2) * scale  # [B, Hkv, g * q, K]
-    logits = rearrange(logits, "b k (g q) n -> b (k g) q n", g=groups)
-    if mask is not None:
-        mask = mask[..., start:stop, :] if mask.shape[-2] > 1 else mask
-        logits += mask.float() if mask.dtype != torch.bool else (~mask).float() * torch.finfo(torch.float32).min
-    return logits.softmax(-1)

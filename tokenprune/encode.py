@@ -12,12 +12,15 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from tokenprune.errors import AttachError
+from tokenprune.errors import AttachError, MissingCue, UnsupportedMode
 from tokenprune.family import Family, Model, Tower, tower_of
+from tokenprune.features import pieces_of
 from tokenprune.layout import Layout, Seen
 from tokenprune.listen import Settings, cue_sources, listening
 from tokenprune.pipeline import Pipeline
-from tokenprune.tokens import VisualTokens
+from tokenprune.question import question_of
+from tokenprune.resampled import resampled
+from tokenprune.tokens import Cue, VisualTokens
 
 _TURNS: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()  # models that have been encoded with
 
@@ -42,7 +45,14 @@ class Encoded:
 
 
 def encode(
-    family: Family, model: Model, call: Mapping[str, Any], pipeline: Pipeline, ids: Tensor, placeholder: Tensor
+    family: Family,
+    model: Model,
+    call: Mapping[str, Any],
+    pipeline: Pipeline,
+    ids: Tensor,
+    placeholder: Tensor,
+    mask: Tensor | None = None,
+    visual: Tensor | None = None,
 ) -> Encoded:
     """Encode the images of one call, or its videos, and describe their tokens.
 
@@ -51,31 +61,55 @@ def encode(
         model: the model.
         call: the keyword arguments of the call.
         pipeline: what will choose; its cues are tapped while the encoder runs.
-        ids: [B, T] int64, the prompt.
-        placeholder: [B, T] bool, where it takes feature rows.
+        ids: [P, T] int64, the prompts.
+        placeholder: [P, T] bool, where they take feature rows.
+        mask: [P, T], zero where a prompt is padding. None: nowhere.
+        visual: [P, T] bool, placeholders of what is encoded otherwise among them. None: there are no others.
+
+    Raises:
+        UnsupportedMode: the call brings other pixels than the encoder reads.
+        AttachError: features and placeholders do not fit.
     """
     sources = cue_sources(family, model, pipeline, call)
-    base = model.base_model
-    function = getattr(base, family.method)
-    arguments = {name: call[name] for name in inspect.signature(function).parameters if name in call}
+    base, arguments = model.base_model, _arguments(family, model, call)
     with _TURNS.setdefault(model, threading.RLock()), listening(family, model, sources) as heard:
-        output = function(**arguments, return_dict=True)
-    pieces = [piece.reshape(-1, piece.shape[-1]) for piece in output[family.feature_field]]
+        output = getattr(base, family.method)(**arguments, return_dict=True)
+    pieces = pieces_of(output, family.feature_field)
     rows, room = torch.cat(pieces), placeholder.sum(-1).tolist()
     if len(rows) != sum(room):
         _sample_of([len(piece) for piece in pieces], room)  # does not fit, and says so
-    layout = family.layout(Seen(Settings(model.config, call), base, call, pieces, ids, placeholder))
-    projected = pipeline.stages[0].space == "projected" or heard.encoder is None
     spec = tower_of(family, model)[1]
+    layout = (spec.layout or family.layout)(Seen(Settings(model.config, call), base, call, pieces, ids, placeholder))
+    layout = resampled(layout, torch.cat(heard.looks)) if heard.looks else layout
+    projected = pipeline.stages[0].space == "projected" or not heard.encoder
     space = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
-    cues = {name: layout.pool(_flat(layout, spec, values)) for name, values in heard.cues.items()}
-    tokens = _tokens(layout, space, cues, _sample_of(layout.lengths, room), family.marked)
-    return Encoded(output, rows, layout.index, tokens, sources)
+    cues: dict[str, Cue] = {
+        name: layout.pool(_flat(layout, spec, sources[name], values, spec.registers(model.config)))
+        for name, values in heard.cues.items()
+    }
+    sample = torch.tensor(_sample_of(layout.lengths, room), dtype=torch.int64)[layout.item]
+    cues["question"] = lambda: question_of(model, ids, mask, placeholder if visual is None else visual)[sample]
+    return Encoded(output, rows, layout.index, _tokens(layout, space, cues, sample, family.marked), sources)
 
 
-def _tokens(
-    layout: Layout, space: Tensor, cues: Mapping[str, Tensor], samples: list[int], marked: bool
-) -> VisualTokens:
+def _arguments(family: Family, model: Model, call: Mapping[str, Any]) -> dict[str, Any]:
+    """What the encoder reads of a call.
+
+    Raises:
+        UnsupportedMode: it needs something that the call does not bring.
+    """
+    parameters = inspect.signature(getattr(model.base_model, family.method)).parameters.values()
+    given = {one.name: call[one.name] for one in parameters if one.name in call}
+    needed = [one.name for one in parameters if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+    if missing := [name for name in needed if name not in given]:
+        raise UnsupportedMode(
+            f"{family.method} of {type(model).__name__} reads {', '.join(needed)}, and this call brings no "
+            f"{', '.join(missing)}; let the processor return that"
+        )
+    return given
+
+
+def _tokens(layout: Layout, space: Tensor, cues: Mapping[str, Cue], sample: Tensor, marked: bool) -> VisualTokens:
     return VisualTokens(
         space,
         cues=cues,
@@ -83,31 +117,47 @@ def _tokens(
         place=layout.place,
         canvas=layout.canvas,
         group=layout.group,
-        sample=torch.tensor(samples, dtype=torch.int64)[layout.item],
+        sample=sample,
         overview=layout.overview,
         marked=torch.ones(len(layout.item), dtype=torch.bool) if marked else None,
     )
 
 
-def _flat(layout: Layout, spec: Tower, values: list[Tensor]) -> Tensor:
-    """[H, S] or [S]: what a tap read of every sequence, laid end to end, CLS tokens and dropped outputs left out."""
+def _flat(layout: Layout, spec: Tower, source: str, values: list[Tensor], skipped: int) -> Tensor:
+    """[H, S] or [S]: what a tap read of every sequence, laid end to end, CLS tokens and dropped outputs left out.
+
+    Raises:
+        MissingCue: the layer has another number of outputs than tokens are made of.
+    """
     parts = []
     for value in values:  # [b, H, S] or [b, S]
+        value = value[..., skipped:]
         if spec.cls is not None:
             value = value[..., 1:] if spec.cls == "first" else value[..., :-1]
         if layout.sequence is not None:
             value = value[..., value.shape[-1] - layout.sequence :]
         parts.append(value.transpose(0, -2).flatten(-2) if value.ndim == 3 else value.flatten())
-    return torch.cat(parts, -1)
+    flat = torch.cat(parts, -1)
+    flat = flat if layout.real is None else flat[..., layout.real]
+    if flat.shape[-1] != layout.outputs and layout.mix is None:
+        raise MissingCue(
+            f"{source} is of {flat.shape[-1]} places, and tokens are made of {layout.outputs}: this encoder merges on "
+            "its way; ask for a later layer"
+        )
+    return flat
 
 
-def _encoder_space(layout: Layout, spec: Tower, outputs: Tensor | None) -> Tensor:
+def _encoder_space(layout: Layout, spec: Tower, outputs: list[Tensor]) -> Tensor:
     """[B, N, C]: what enters the projector, one vector a token; patches that are merged later are averaged."""
-    assert outputs is not None
-    outputs = outputs.detach()
-    if outputs.ndim == 3 and layout.sequence is not None and outputs.shape[1] > layout.sequence:
-        outputs = outputs[:, : layout.sequence] if spec.cls == "last" else outputs[:, -layout.sequence :]
-    flat = outputs.reshape(-1, outputs.shape[-1])
+    parts = []
+    for output in outputs:  # [b, S, C] or [S, C]
+        output = output.detach()
+        if output.ndim == 3 and layout.sequence is not None and output.shape[1] > layout.sequence:
+            output = output[:, : layout.sequence] if spec.cls == "last" else output[:, -layout.sequence :]
+        if output.shape[:-1] == (int((layout.index >= 0).sum()), layout.patches.shape[-1]):
+            output = output.mean(1)  # [R, K, C], the patches of each row side by side
+        parts.append(output.reshape(-1, output.shape[-1]))
+    flat = torch.cat(parts)
     if len(flat) == layout.outputs:
         return layout.pool_rows(flat)
     full = flat.new_zeros(len(layout.index), flat.shape[-1])

@@ -10,6 +10,7 @@ TokenpruneError
 ├── MissingCue (LookupError)          a strategy reads what this model does not give
 └── AttachError (RuntimeError)        a model that cannot be attached, or a mode that cannot be pruned
     ├── UnknownFamily                 no family is registered for this model
+    ├── RefusedFamily                 this model cannot be pruned, and the reason is known
     ├── AlreadyAttached               one model, one pipeline
     ├── UnsupportedMode               this call would go wrong, so it is refused
     └── NothingPruned                 ``strict=True`` and every token stayed
@@ -56,6 +57,10 @@ class AttachError(TokenpruneError, RuntimeError):
 
 class UnknownFamily(AttachError):
     """No family is registered for this model."""
+
+
+class RefusedFamily(AttachError):
+    """Models of this type cannot be pruned, and the reason is known."""
 
 
 class AlreadyAttached(AttachError):

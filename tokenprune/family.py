@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from tokenprune.errors import PluginError, UnknownFamily
+from tokenprune.errors import PluginError, UnknownFamily, UnsupportedMode
 from tokenprune.layout import Layout, Seen
 from tokenprune.layouts import Tiles
+from tokenprune.refusals import check_not_refused
 from tokenprune.registry import catalog, resolve
+from tokenprune.video import Video
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from tokenprune.cross_attention import CrossAttention
+    from tokenprune.reductions import Reduce
 
 Config = Any  # a transformers configuration; typed Any on purpose
 Model = Any  # a transformers model
@@ -26,35 +31,16 @@ class Tower:
         attention: paths from the encoder to the attention of layer ``{}``; the first that exists is used; none: no
             attention can be read.
         cls: where the CLS token stands in the encoder's sequence. None: there is none.
+        layout: as in `Family`, where this encoder lays tokens out in a way of its own. None: as the family does.
+        reads: cues that are read in a way of their own, by name: from the config, what reduces queries and keys.
+        registers: how many tokens without a patch come first where no CLS token is read, from the config.
     """
 
     attention: tuple[str, ...] = ("encoder.layers.{}.self_attn", "vision_model.encoder.layers.{}.self_attn")
     cls: Literal["first", "last"] | None = None
-
-
-@dataclass(frozen=True)
-class Video:
-    """How a family takes videos, where that is not how it takes images.
-
-    A row is a frame (a temporal patch), and the frames of a video are one group, so that the budget is the video's.
-    What stands between frames, timestamps and markers, is text and stays.
-
-    Args:
-        layout: how encoder outputs become frames; see `tokenprune.layouts.Native` and `tokenprune.frames.Frames`.
-        placeholder: attribute of the config that holds the token id that is a video's placeholder.
-        pixels: keyword arguments of ``forward`` that carry videos.
-        method: method of the base model that encodes them.
-        tower: path from the base model to the encoder of videos. None: it is that of images.
-        marked: whether each frame stands between markers of its own, so that none should be empty; see
-            `tokenprune.marked.filled` for what is done about it, and for budgets below one token a frame.
-    """
-
-    layout: Callable[[Seen], Layout]
-    placeholder: str = "video_token_id"
-    pixels: tuple[str, ...] = ("pixel_values_videos",)
-    method: str = "get_video_features"
-    tower: str | None = None
-    marked: bool = False
+    layout: Callable[[Seen], Layout] | None = None
+    reads: Mapping[str, Callable[[Config], Reduce]] = field(default_factory=dict)
+    registers: Callable[[Config], int] = lambda config: 0
 
 
 @dataclass(frozen=True)
@@ -64,10 +50,12 @@ class Family:
     Args:
         model_types: ``config.model_type`` of the models.
         towers: the vision encoders it is built with, by ``vision_config.model_type``.
-        tower: path from the base model to the vision encoder.
-        language_model: path from the base model to the language model.
+        tower: path from the base model to the vision encoder. None: patches are projected as they are, or become codes.
+        language_model: path from the base model to the language model. Empty: it is the base model.
         projector: path from the base model to the projector, whose input is the encoder space. None: the
             projected space serves.
+        resampler: path from the base model to the attention with which latents look at the encoder's outputs. None:
+            tokens are no latents, or it cannot be read.
         placeholder: attribute of the config that holds the placeholder's token id.
         pixels: keyword arguments of ``forward`` that carry images; any of them means there is something to prune.
         per_token: keyword arguments of ``forward`` with one entry a slot, cut together with ``input_ids``.
@@ -76,6 +64,8 @@ class Family:
         feature_field: field of the encoder's output that holds the feature rows.
         positions: the default policy for position ids.
         first_position: the first position id that ``forward`` makes by itself.
+        policies: the policies that the model can follow; one that counts places by itself takes no ids that are kept.
+        cross: how the language model looks at images through cross-attention. None: they stand among its slots.
         method: method of the base model that encodes images.
         marked: as in `Video`.
         video: how it takes videos. None: a call that brings one reaches the model unpruned.
@@ -83,17 +73,26 @@ class Family:
 
     model_types: tuple[str, ...]
     towers: Mapping[str, Tower]
-    tower: str = "vision_tower"
+    tower: str | None = "vision_tower"
     projector: str | None = "multi_modal_projector"
     language_model: str = "language_model"
+    resampler: str | None = None
     placeholder: str = "image_token_id"
     pixels: tuple[str, ...] = ("pixel_values",)
     per_token: tuple[str, ...] = ("token_type_ids", "mm_token_type_ids")
-    feature_layer: Callable[[Config], int] = field(default=lambda config: _deepest(config))
+    feature_layer: Callable[[Config], int] = field(default=lambda config: deepest(config, config.vision_feature_layer))
     layout: Callable[[Seen], Layout] = field(default=Tiles(grid=lambda config: square(config)))
     feature_field: str = "pooler_output"
     positions: Literal["keep", "renumber"] = "renumber"
     first_position: int = 0
+    policies: tuple[str, ...] = ("keep", "renumber")
+    cross: CrossAttention | None = None
+
+    @property
+    def takes_positions(self) -> bool:
+        """Whether the model is given position ids, or left to count by itself."""
+        return "keep" in self.policies
+
     method: str = "get_image_features"
     marked: bool = False
     video: Video | None = None
@@ -104,15 +103,14 @@ class Family:
         if self.video is None:
             return {"image": self}
         said = {one.name: getattr(self.video, one.name) for one in fields(self.video)}
-        return {
-            "image": self,
-            "video": replace(self, **{**said, "tower": self.video.tower or self.tower, "video": None}),
-        }
+        said |= {"tower": self.video.tower or self.tower, "video": None}
+        towers = {name: replace(tower, layout=None) for name, tower in self.towers.items()}  # that is of images
+        return {"image": self, "video": replace(self, **said, towers=towers)}
 
 
-def _deepest(config: Config) -> int:
+def deepest(config: Config, layer: int | Sequence[int]) -> int:
     """The last of the hidden states that are used; 0 is the embeddings, negative ones count from the end."""
-    layer, states = config.vision_feature_layer, config.vision_config.num_hidden_layers + 1
+    states = config.vision_config.num_hidden_layers + 1
     return layer if isinstance(layer, int) else int(max(layer, key=lambda one: one % states))
 
 
@@ -123,8 +121,8 @@ def square(config: Config) -> tuple[int, int]:
 
 
 def submodule(root: Any, path: str) -> Any:
-    """The module at a dotted path; digits may be negative indices."""
-    for part in path.split("."):
+    """The module at a dotted path; digits may be negative indices, an empty path is the root."""
+    for part in filter(None, path.split(".")):
         root = root[int(part)] if part.lstrip("-").isdigit() else getattr(root, part)
     return root
 
@@ -134,8 +132,18 @@ def family_of(model: nn.Module) -> Family:
 
     Raises:
         UnknownFamily: none is.
+        RefusedFamily: none is, and a plug-in says why there can be none.
     """
-    config: Config = model.config
+    return named_family(model.config, type(model).__name__)[1]
+
+
+def named_family(config: Config, model: str) -> tuple[str, Family]:
+    """The family registered for a model of this config and class, and the name it is registered under.
+
+    Raises:
+        UnknownFamily: none is.
+        RefusedFamily: none is, and a plug-in says why there can be none.
+    """
     known: dict[str, str] = {}
     for name in catalog("tokenprune.families"):
         try:
@@ -145,13 +153,27 @@ def family_of(model: nn.Module) -> Family:
             continue
         assert isinstance(found, Family)
         if config.model_type in found.model_types:
-            return found
+            return name, found
         known[name] = name
+    check_not_refused(config, model)
     raise UnknownFamily(
-        f"no family is registered for model_type {config.model_type!r} ({type(model).__name__}); there is: "
+        f"no family is registered for model_type {config.model_type!r} ({model}); there is: "
         f"{', '.join(known.values()) or 'none'}. A family of your own is one file and one entry point in the group "
         "'tokenprune.families'"
     )
+
+
+def check_policy(family: Family, model: Model, policy: str | None) -> None:
+    """A policy for position ids must be one that the model follows; None is the family's own.
+
+    Raises:
+        UnsupportedMode: it is not.
+    """
+    if policy is not None and policy not in family.policies:
+        raise UnsupportedMode(
+            f"{type(model).__name__} cannot follow positions={policy!r}, because it counts places by itself; use "
+            f"positions={' or '.join(map(repr, family.policies))}"
+        )
 
 
 def tower_of(family: Family, model: Model) -> tuple[Any, Tower]:
@@ -160,6 +182,8 @@ def tower_of(family: Family, model: Model) -> tuple[Any, Tower]:
     Raises:
         UnknownFamily: the family is not built with this encoder.
     """
+    if family.tower is None:
+        return model.base_model, Tower(attention=())
     kind = model.config.vision_config.model_type
     if kind not in family.towers:
         raise UnknownFamily(

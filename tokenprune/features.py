@@ -11,8 +11,23 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from tokenprune.selection import Merge
 
-def short_features(given: Any, field: str, rows: Tensor, room: list[int]) -> Any:
+
+def pieces_of(output: Any, field: str) -> list[Tensor]:
+    """The feature rows of an encoder's output, [L, C] each, in the order in which they fill placeholders.
+
+    Args:
+        output: the encoder's output.
+        field: its field that holds them; where that is a list of streams (layer, rows), the first one counts.
+    """
+    found = output[field]
+    if isinstance(found[0], tuple):
+        found = found[0][1]
+    return [piece.reshape(-1, piece.shape[-1]) for piece in found]
+
+
+def short_features(given: Any, field: str, rows: Tensor, room: list[int], merge: Merge | None = None) -> Any:
     """The encoder's output without the dropped rows, in parts of which none holds rows of two prompts.
 
     So beams repeat what belongs together. A model that hands features on as a list gets one part for each prompt that
@@ -23,6 +38,7 @@ def short_features(given: Any, field: str, rows: Tensor, room: list[int]) -> Any
         field: its field that holds them.
         rows: [R] bool, which of them stay.
         room: placeholders of each prompt.
+        merge: what is folded into what, counted in feature rows; every stream is merged alike. None: nothing.
 
     Returns:
         An output of the same kind; None if no row stays.
@@ -34,7 +50,10 @@ def short_features(given: Any, field: str, rows: Tensor, room: list[int]) -> Any
         return None
 
     def cut(features: Any) -> Any:
+        if isinstance(features, tuple) and isinstance(features[0], int):  # the layer that this stream goes to
+            return features[0], cut(features[1])
         flat = torch.cat([piece.reshape(-1, piece.shape[-1]) for piece in features])
+        flat = flat if merge is None else merge.apply(flat)
         parts = [flat[start:stop][rows[start:stop]] for start, stop in spans]
         if isinstance(features, Tensor):
             return rearrange(torch.cat(parts), "(p n) c -> p n c", n=gcd(*map(len, parts)))
@@ -44,7 +63,8 @@ def short_features(given: Any, field: str, rows: Tensor, room: list[int]) -> Any
     for unread in ("last_hidden_state", "hidden_states", "attentions", "pooler_output"):
         if getattr(output, unread, None) is not None:
             output[unread] = None  # nobody reads them again, and assisted decoding copies them
-    output[field] = cut(given[field])
+    if field != "deepstack_features":
+        output[field] = cut(given[field])
     if getattr(output, "deepstack_features", None) is not None:
         output["deepstack_features"] = [cut(layer) for layer in given.deepstack_features]
     return output

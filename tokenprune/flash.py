@@ -26,6 +26,6 @@ def positions_hidden(family: Family, model: Model, policy: str) -> Iterator[None
 
 
 def _hide(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if kwargs.get("position_embeddings") is not None:
+    if "position_embeddings" in kwargs:  # None for a layer that has no rotary embedding
         kwargs = {**kwargs, "position_ids": None}
     return args, kwargs

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.chunk import cached, chunk_of
+from tokenprune.crossing import crossed_forward
 from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
 from tokenprune.pipeline import Pipeline
@@ -23,8 +24,13 @@ Forward = Callable[..., Any]
 
 def pruned_forward(
     family: Family, model: Model, pipeline: Pipeline, forward: Forward, call: dict[str, Any]
-) -> tuple[Any, Receipt]:
+) -> tuple[Any, Receipt | None]:
     """Run ``forward`` on the shortened call; its logits come back at the columns of the given one."""
+    if family.cross is not None:
+        output, receipt = crossed_forward(family, model, pipeline, forward, {**call, "return_dict": True}, None)
+        return (output if _wants_dict(model, call) else output.to_tuple()), receipt
+    if "logits_to_keep" not in inspect.signature(type(model).forward).parameters:
+        call = {name: value for name, value in call.items() if name != "logits_to_keep"}  # the model gives them all
     short = shorten(family, model, pipeline, call, chunk_of(family, model, call, generating=False))
     arguments = {name: value for name, value in call.items() if name not in consumed(family, model, call)}
     arguments |= short_arguments(short, call)
@@ -47,13 +53,15 @@ def short_arguments(short: Short, call: Mapping[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def continued_forward(forward: Forward, call: dict[str, Any]) -> Any:
-    """Decode after a pruned prompt: the mask and the positions are mapped onto what the cache holds."""
+def continued_forward(family: Family, model: Model, pipeline: Pipeline, forward: Forward, call: dict[str, Any]) -> Any:
+    """Decode after a pruned prompt: mask and positions are mapped onto what the cache holds; some models count anew."""
     turn = continues(call)
     assert turn is not None
+    if family.cross is not None:
+        return crossed_forward(family, model, pipeline, forward, call, turn)[0]
     new = _given(call).shape[1]
     mask = turn.short_mask(call.get("attention_mask"), call["past_key_values"], new)
-    positions = turn.positions(mask, new)
+    positions = turn.positions(mask, new) if family.takes_positions else None
     if call.get("position_ids") is not None:
         positions = call["position_ids"] - turn.shift[..., None]
     return forward(**{**call, "attention_mask": mask, "position_ids": positions})

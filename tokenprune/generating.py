@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from copy import copy, deepcopy
 from typing import Any
 
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from tokenprune.callbacks import Prompt, show_prompt
+from tokenprune.callbacks import Prompt, mending, show_prompt
 from tokenprune.chunk import Chunk, cached, chunk_of, setting
+from tokenprune.crossing import crossed_generate
 from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
 from tokenprune.forwarding import consumed
@@ -38,6 +38,8 @@ def pruned_generate(
         images: whether they bring images; else they go on from a pruned prompt.
     """
     _refuse(model, call)
+    if family.cross is not None:
+        return crossed_generate(family, model, pipeline, generate, call, None if images else _turn(call))
     chunk = chunk_of(family, model, call, generating=True)
     arguments = {name: value for name, value in call.items() if name not in consumed(family, model, call)}
     short: Short | None = None
@@ -51,19 +53,26 @@ def pruned_generate(
     prompt = Prompt(call["input_ids"], arguments["input_ids"])
     _lengths(model, arguments, prompt.full.shape[1] - prompt.short.shape[1])
     show_prompt(arguments, prompt)
-    with _prefilling(model):
+    with mending(model, _without_borders):
         output = generate(**arguments)
     return _restored(output, prompt, turn), short.receipt if short else None
 
 
+def _turn(call: Mapping[str, Any]) -> Turn:
+    """The pruned prompt that a call goes on from."""
+    turn = turn_of(call["past_key_values"], len(call["input_ids"]))
+    assert turn is not None
+    return turn
+
+
 def _text(family: Family, arguments: dict[str, Any], chunk: Chunk) -> tuple[dict[str, Any], Turn]:
     """The arguments of a call that adds no images to a pruned prompt, and that prompt."""
-    turn = turn_of(arguments["past_key_values"], len(chunk.ids))
-    assert turn is not None
+    turn = _turn(arguments)
     assert chunk.prefix is not None
     mask = torch.cat([chunk.prefix, chunk.mask.to(chunk.prefix.dtype)], 1)
     rest = {name: value for name, value in arguments.items() if name not in family.per_token}  # text is their default
-    return {**rest, "input_ids": chunk.ids, "attention_mask": mask, "position_ids": chunk.positions}, turn
+    positions = {"position_ids": chunk.positions} if family.takes_positions else {}
+    return {**rest, "input_ids": chunk.ids, "attention_mask": mask, **positions}, turn
 
 
 def _precede(family: Family, arguments: dict[str, Any], chunk: Chunk) -> None:
@@ -113,28 +122,12 @@ def _lengths(model: Model, arguments: dict[str, Any], shorter: int) -> None:
             setattr(arguments["generation_config"], name, value)
 
 
-@contextmanager
-def _prefilling(model: Model) -> Iterator[None]:
-    """Mend the inputs of a run without cache on their way from ``generate`` to ``forward``."""
-    state = model.__dict__
-    before = state.get("prepare_inputs_for_generation")
-    prepare = model.prepare_inputs_for_generation
-
-    def mended(*args: Any, **kwargs: Any) -> Any:
-        inputs = prepare(*args, **kwargs)
-        if inputs.get("attention_mask") is None and inputs.get("past_key_values") is None:
-            # Without mask and cache, gaps between position ids would be read as borders of packed sequences.
-            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-        return inputs
-
-    state["prepare_inputs_for_generation"] = mended
-    try:
-        yield
-    finally:
-        if before is None:
-            del state["prepare_inputs_for_generation"]
-        else:
-            state["prepare_inputs_for_generation"] = before
+def _without_borders(inputs: Any) -> Any:
+    """Mend the inputs of a run without cache."""
+    if inputs.get("attention_mask") is None and inputs.get("past_key_values") is None:
+        # Without mask and cache, gaps between position ids would be read as borders of packed sequences.
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    return inputs
 
 
 def _restored(output: Any, prompt: Prompt, turn: Turn) -> Any:

@@ -12,7 +12,7 @@ import torch
 from tokenprune.chunk import chunk_of, has_pixels, has_strange_video
 from tokenprune.complaints import warn
 from tokenprune.errors import NothingPrunedWarning, UnsupportedMode
-from tokenprune.family import Model, family_of
+from tokenprune.family import Family, Model, family_of
 from tokenprune.forwarding import consumed, short_arguments
 from tokenprune.pipeline import Source, load
 from tokenprune.pre_llm import shorten, uncut
@@ -57,11 +57,7 @@ def prune_inputs(
     """
     chosen, inner = load(pipeline, **changes), unwrapped(model)
     family = family_of(inner)
-    if (chosen.positions or family.positions) == "keep":
-        raise UnsupportedMode(
-            "positions='keep' cannot be written into inputs, because the model numbers what it decodes by itself; "
-            "use attach, or positions='renumber'"
-        )
+    _check_writable(family, chosen.positions or family.positions)
     if has_strange_video(family, inputs):
         raise UnsupportedMode(
             f"videos of {type(inner).__name__} cannot be pruned, only its images; pass a prompt with a video as it is"
@@ -70,7 +66,7 @@ def prune_inputs(
         return PrunedInputs(inputs)
     if inputs.get("input_ids") is None or inputs.get("inputs_embeds") is not None:
         raise UnsupportedMode(f"only input_ids with pixels can be pruned; these inputs are {', '.join(inputs)}")
-    check_seams(inner)
+    check_seams(family, inner)
     with torch.no_grad():
         short = shorten(family, inner, chosen, inputs, chunk_of(family, inner, inputs, generating=False))
     gone = consumed(family, inner, inputs) | {"position_ids"}
@@ -80,3 +76,21 @@ def prune_inputs(
     if message := uncut(chosen, short.receipt):
         warn(message, NothingPrunedWarning)
     return result
+
+
+def _check_writable(family: Family, policy: str) -> None:
+    """See whether a pruned prompt can be written into inputs.
+
+    Raises:
+        UnsupportedMode: it cannot.
+    """
+    if family.cross is not None:
+        raise UnsupportedMode(
+            "the model looks at images through cross-attention, so its inputs hold no visual tokens to leave out; use "
+            "attach"
+        )
+    if policy == "keep":
+        raise UnsupportedMode(
+            "positions='keep' cannot be written into inputs, because the model numbers what it decodes by itself; "
+            "use attach, or positions='renumber'"
+        )

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokenprune.errors import UnsupportedMode
-from tokenprune.layout import Layout, Seen, check_rows, places, raster, tile_groups
+from tokenprune.layout import Layout, Seen, check_rows, moved, places, raster, tile_groups
+from tokenprune.packing import arriving, placed, rows_of, shrunk
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,17 @@ class Native:
     Args:
         grids: [I, 3] int64 (frames, height, width) in patches, of each image or video, from the call.
         merge: patches a side that are merged into one token, from the config.
-        order: the block at each place of the encoder's sequence, where it is not the order of the tokens.
+        order: the block at each place of the encoder's sequence, where it is not the order of the tokens; without
+            blocks the patch.
         blocks: whether the patches of a block follow each other; else an image's patches are in reading order.
+        reach: see `raster`.
     """
 
     grids: Callable[[Seen], Tensor]
     merge: Callable[[Any], int]
     order: Callable[[Seen], Tensor] | None = None
     blocks: bool = True
+    reach: int = 0
 
     def __call__(self, seen: Seen) -> Layout:
         """The layout of one call."""
@@ -82,8 +85,8 @@ class Native:
         at = torch.arange(most, device=device)
         valid = at < torch.tensor(counts, device=device)[:, None]  # [I, N]
         index = valid.flatten().nonzero()[:, 0]
-        patches = torch.zeros(len(counts) * most, merge**2, dtype=torch.int64, device=device)
-        patches[index] = self._patches(seen, sizes, merge)
+        made = self._patches(seen, sizes, merge)  # [R, K]
+        patches = made.new_zeros(len(counts) * most, made.shape[1]).index_copy_(0, index, made)
         width = torch.tensor([w for _, w in sizes], device=device)[:, None]
         return Layout(
             lengths=counts,
@@ -91,7 +94,7 @@ class Native:
             patches=patches.view(len(counts), most, -1),
             item=torch.arange(len(counts)),
             group=torch.tensor([image for image, (t, _, _) in enumerate(grids) for _ in range(t)]),
-            outputs=patches[index].numel(),
+            outputs=sum(counts) * merge**2,
             valid=None if bool(valid.all()) else valid,
             place=torch.stack([at // width, at % width], -1),
             canvas=torch.tensor(sizes, device=device),
@@ -100,101 +103,81 @@ class Native:
     def _patches(self, seen: Seen, sizes: list[tuple[int, int]], merge: int) -> Tensor:
         """[R, K] the encoder outputs of each token, all images laid end to end."""
         total = sum(h * w for h, w in sizes)
+        at = None if self.order is None else self.order(seen).to(seen.device).argsort()
         if self.blocks:
             blocks = torch.arange(total * merge**2, device=seen.device).view(total, -1)
-            return blocks if self.order is None else blocks[self.order(seen).to(seen.device).argsort()]
+            return blocks if at is None else blocks[at]
         parts, start = [], 0
         for h, w in sizes:
-            parts.append(start + raster((h, w), merge, seen.device))
+            parts.append(moved(raster((h, w), merge, seen.device, self.reach), start))
             start += h * w * merge**2
-        return torch.cat(parts)
+        patches = torch.cat(parts)
+        return patches if at is None else at[patches]
 
 
 @dataclass(frozen=True)
 class Packed:
     """An image is an overview and crops, which the model's own code lays side by side, unpads and packs (AnyRes).
 
-    A map of token numbers goes through that code; where it comes out says which tokens arrive, and where.
+    A map of token numbers goes through that code; where it comes out says which tokens arrive, and where. Of an image
+    that this code shrinks between its crops the rows are the overview and the map, whose tokens are mixtures.
+
+    Args:
+        merge: patches a side that are merged into one token, from the config.
     """
 
-    def __call__(self, seen: Seen) -> Layout:
-        """The layout of one call.
+    merge: Callable[[Any], int] = lambda config: 1
 
-        Raises:
-            UnsupportedMode: the model's code interpolates between tokens, so that no row is a token.
-        """
-        side = seen.config.vision_config.image_size // seen.config.vision_config.patch_size
-        count = side**2
-        crops = self._crops(seen)
-        numbers = torch.arange(sum(crops) * count, device=seen.device, dtype=torch.float64).view(-1, count, 1)
-        rows = torch.cat(self._pack(seen, list(torch.split(numbers, crops))))[:, 0]  # [R]
-        if bool((rows != rows.round()).any()):
-            raise UnsupportedMode(
-                "this image is shrunk between its crops, so that its rows are mixtures of tokens; give a smaller image"
-            )
-        index = rows.long()
-        check_rows(seen, len(index))
-        arrives = torch.zeros(sum(crops) * count + 1, dtype=torch.bool, device=seen.device)
-        arrives[index] = True  # -1, the separators, goes to the spare last place
-        lengths = [len(piece) for piece in seen.pieces]
-        owner = torch.arange(len(crops)).repeat_interleave(torch.tensor(crops))
-        place, canvas = self._places(torch.split(index, lengths), crops, side)
+    def __call__(self, seen: Seen) -> Layout:
+        """The layout of one call."""
+        merge, vision, crops = self.merge(seen.config), seen.config.vision_config, self.crops(seen)
+        side = vision.image_size // vision.patch_size // merge
+        count, cells = side**2, raster((side, side), merge, seen.device)
+
+        def pack(values: Tensor, fill: float = 0.0) -> list[Tensor]:
+            return self.pack(seen, list(torch.split(values.view(-1, count, values.shape[-1]), crops)), fill)
+
+        numbers = torch.arange(sum(crops) * count, device=seen.device, dtype=torch.float64)
+        packed = pack(torch.stack([numbers, numbers**2], -1), -1.0)
+        parts, rows, most = rows_of(packed, crops, count)
+        check_rows(seen, len(index := torch.cat(parts)))
+        owner = torch.arange(len(crops)).repeat_interleave(torch.tensor(rows))
+        place, canvas = placed(parts, rows, side, most)
+        patches = cells + torch.arange(sum(rows), device=seen.device)[:, None, None] * cells.numel()
+        mixed = any(map(shrunk, packed))
         return Layout(
-            lengths=lengths,
+            lengths=[len(piece) for piece in seen.pieces],
             index=index,
-            patches=torch.arange(sum(crops) * count, device=seen.device).view(-1, count, 1),
+            patches=patches if not mixed else patches.new_zeros(sum(rows), most, 1),
             item=owner,
             group=owner,
-            outputs=sum(crops) * count,
-            sequence=count,
-            valid=arrives[:-1].view(-1, count),
+            outputs=sum(crops) * cells.numel(),
+            sequence=cells.numel(),
+            valid=arriving(index, sum(rows), most),
             place=place.to(seen.device),
             canvas=canvas.to(seen.device),
-            overview=torch.tensor([crop == 0 for number in crops for crop in range(number)]),
+            overview=torch.tensor([row == 0 for number in rows for row in range(number)]),
+            mix=(lambda values: torch.cat(pack(values))) if mixed else None,
         )
 
-    def _crops(self, seen: Seen) -> list[int]:
+    def crops(self, seen: Seen) -> list[int]:
         """Crops of each image, the overview among them."""
         from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 
         pins, size = seen.config.image_grid_pinpoints, seen.config.vision_config.image_size
-        several = seen.call.get("batch_num_images")
-        alone = [True] * len(seen.call["image_sizes"])
-        if several is not None:
-            alone = [int(n) == 1 for n in several for _ in range(int(n))]
-        sizes = zip(seen.call["image_sizes"], alone, strict=True)
-        return [image_size_to_num_patches(one, pins, size) if cropped else 1 for one, cropped in sizes]
+        sizes, several = seen.call["image_sizes"], seen.call.get("batch_num_images")
+        alone = [int(n) == 1 for n in several for _ in range(int(n))] if several is not None else [True] * len(sizes)
+        both = zip(sizes, alone, strict=True)
+        return [image_size_to_num_patches(one, pins, size) if cropped else 1 for one, cropped in both]
 
-    def _pack(self, seen: Seen, maps: list[Tensor]) -> list[Tensor]:
-        """Maps [crops, N, 1] through the model's own packing; a newline is -1."""
-        function = seen.base.pack_image_features
-        names = inspect.signature(function).parameters
+    def pack(self, seen: Seen, maps: list[Tensor], fill: float = -1.0) -> list[Tensor]:
+        """Maps [crops, N, C] through the model's own packing, with ``fill`` for newlines."""
+        names = inspect.signature(function := seen.base.pack_image_features).parameters
         options = {
             name: getattr(seen.config, name)
             for name in ("vision_feature_select_strategy", "vision_aspect_ratio")
             if name in names
         }
-        newline = torch.full((1,), -1.0, dtype=torch.float64, device=seen.device)
-        packed: list[Tensor] = function(maps, seen.call["image_sizes"], image_newline=newline, **options)[0]
-        return packed
-
-    def _places(self, rows: tuple[Tensor, ...], crops: list[int], side: int) -> tuple[Tensor, Tensor]:
-        """Place [B, N, 2] and canvas [B, 2] of every token: its line and column between the newlines."""
-        count = side**2
-        place = torch.full((sum(crops) * count, 2), -1, dtype=torch.int64)
-        canvas = torch.full((sum(crops), 2), side, dtype=torch.int64)
-        cell = torch.stack([torch.arange(count) // side, torch.arange(count) % side], -1)
-        start = 0
-        for image, number in zip(rows, crops, strict=True):
-            place[start * count : (start + 1) * count] = cell
-            rest = image.cpu()[count:]
-            if number > 1:
-                line = (rest < 0).cumsum(0) - (rest < 0).long()
-                begins = torch.cat([torch.zeros(1, dtype=torch.int64), (rest < 0).nonzero()[:, 0] + 1])
-                column = torch.arange(len(rest)) - begins[line]
-                real = rest >= 0
-                place[rest[real]] = torch.stack([line[real], column[real]], -1)
-                lines = int((rest < 0).sum()) or 1
-                canvas[start + 1 : start + number] = torch.tensor([lines, int(real.sum()) // lines])
-            start += number
-        return place.view(-1, count, 2), canvas
+        newline = maps[0].new_full(maps[0].shape[-1:], fill)
+        packed = function(maps, seen.call["image_sizes"], image_newline=newline, **options)
+        return list(packed[0] if isinstance(packed, tuple) else packed)

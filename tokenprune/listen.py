@@ -10,10 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
-from tokenprune.cues import cls_row, received, tap
+from tokenprune.cues import tap
 from tokenprune.errors import AttachError, MissingCue
 from tokenprune.family import Family, Model, Tower, submodule, tower_of
 from tokenprune.pipeline import Pipeline
+from tokenprune.reductions import OF_ALL, OF_CLS, looks, reduce_of
+from tokenprune.tokens import TEXT
 
 
 class Settings:
@@ -35,22 +37,33 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
         UnknownFamily: the family is not built with this encoder.
     """
     encoder, spec = tower_of(family, model)
-    given = {"received_attention"} | ({"cls_attention"} if spec.cls else set()) if spec.attention else set()
+    given = cues_of(spec)
+    readable = given if family.cross else given | TEXT  # what looks at images sideways is read before its text
     sources = {}
     for wish in pipeline.reads:
-        found = next((name for name in wish.split("|") if name.split("@")[0] in given), None)
+        found = next((name for name in wish.split("|") if name.split("@")[0] in readable), None)
         if found is None:
             raise MissingCue(
                 f"{pipeline.name!r} reads {wish.replace('|', ' or ')}; {type(model).__name__} gives "
                 f"{', '.join(sorted(given)) or 'no cue'}"
                 + (" (add @LAYER for another layer than the default)" if given else "; 'divprune' needs none")
             )
+        if found in TEXT:
+            sources[found] = found
+            continue
         kind, _, at = found.partition("@")
-        depth = len(submodule(encoder, layers_path(encoder, spec)[0]))
+        layers = attending(encoder, spec)
         sources[found] = (
-            f"{kind}@{_absolute(int(at), depth, found) if at else _default(family, model, kind, depth, call)}"
+            f"{kind}@{_absolute(int(at), layers, found) if at else default_layer(family, model, kind, layers, call)}"
         )
     return sources
+
+
+def cues_of(spec: Tower) -> frozenset[str]:
+    """The cues that an encoder gives."""
+    if not spec.attention or spec.reads:
+        return frozenset(spec.reads)
+    return OF_ALL | OF_CLS if spec.cls else OF_ALL
 
 
 def layers_path(encoder: Any, spec: Tower) -> tuple[str, str]:
@@ -67,18 +80,28 @@ def layers_path(encoder: Any, spec: Tower) -> tuple[str, str]:
     )
 
 
-def _absolute(layer: int, depth: int, name: str) -> int:
+def attending(encoder: Any, spec: Tower) -> list[bool]:
+    """Which layers have attention; in some encoders others have convolutions in its place."""
+    stem, attention = layers_path(encoder, spec)
+    return [hasattr(layer, attention.partition(".")[0]) for layer in submodule(encoder, stem)]
+
+
+def _absolute(layer: int, layers: list[bool], name: str) -> int:
+    depth = len(layers)
     if not -depth <= layer < depth:
         raise MissingCue(f"{name!r} asks for encoder layer {layer}; this encoder has {depth}, numbered from 0")
+    if not layers[layer]:
+        attend = ", ".join(str(at) for at, attends in enumerate(layers) if attends)
+        raise MissingCue(f"{name!r} asks for encoder layer {layer}, which has no attention; there is some in {attend}")
     return layer % depth
 
 
-def _default(family: Family, model: Model, kind: str, depth: int, call: Mapping[str, Any]) -> int:
-    """The layer whose output the language model gets; for received attention without CLS token the last one."""
+def default_layer(family: Family, model: Model, kind: str, layers: list[bool], call: Mapping[str, Any]) -> int:
+    """The layer whose output the language model gets; without CLS token the last one."""
     _, spec = tower_of(family, model)
-    if kind == "received_attention" and spec.cls is None:
-        return depth - 1
-    state = family.feature_layer(Settings(model.config, call)) % (depth + 1)
+    if spec.cls is None:
+        return max((layer for layer, attends in enumerate(layers) if attends), default=len(layers) - 1)
+    state = family.feature_layer(Settings(model.config, call)) % (len(layers) + 1)
     if not state:
         raise MissingCue(
             f"the language model gets the encoder's embeddings, which no attention led to; write {kind}@LAYER"
@@ -92,11 +115,13 @@ class Heard:
 
     Args:
         cues: what each call of a tapped module gave, by the name the cue is read under.
-        encoder: what entered the projector. None: the family names no projector.
+        encoder: what entered the projector, one call after the other. Empty: the family names no projector.
+        looks: [b, Q, K] how latents look at the encoder's outputs, and at latents after them. Empty: there are none.
     """
 
     cues: dict[str, list[Tensor]] = field(default_factory=dict)
-    encoder: Tensor | None = None
+    encoder: list[Tensor] = field(default_factory=list)
+    looks: list[Tensor] = field(default_factory=list)
 
 
 @contextmanager
@@ -112,20 +137,24 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
     encoder, spec = tower_of(family, model)
     heard = Heard()
 
-    def note(_: Any, inputs: tuple[Tensor, ...]) -> None:
+    def note(_: Any, inputs: tuple[Tensor, ...], given: dict[str, Any]) -> None:
         if threading.get_ident() == thread:
-            heard.encoder = inputs[0]
+            heard.encoder.append(inputs[0] if inputs else next(iter(given.values())))
 
     with ExitStack() as stack:
         if family.projector is not None:
-            hook = submodule(model.base_model, family.projector).register_forward_pre_hook(note)
+            hook = submodule(model.base_model, family.projector).register_forward_pre_hook(note, with_kwargs=True)
             stack.callback(hook.remove)
         taps = []
-        for layer in dict.fromkeys(source.partition("@")[2] for source in sources.values()):
+        read = {name: source for name, source in sources.items() if source not in TEXT}
+        for layer in dict.fromkeys(source.partition("@")[2] for source in read.values()):
             stem, attention = layers_path(encoder, spec)
-            here = {name: source for name, source in sources.items() if source.endswith(f"@{layer}")}
-            reads = _Reads(here, spec, heard)
+            here = {name: source for name, source in read.items() if source.endswith(f"@{layer}")}
+            reads = _Reads(here, model.config, spec, heard)
             taps.append(stack.enter_context(tap(submodule(encoder, f"{stem}.{layer}.{attention}"), reads)))
+        if sources and family.resampler is not None:
+            taps.append(stack.enter_context(tap(submodule(model.base_model, family.resampler), looks)))
+            heard.looks = taps[-1].values
         yield heard
         for found in taps:
             found.require()
@@ -134,9 +163,11 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
 class _Reads:
     """The cues that come from one layer."""
 
-    def __init__(self, sources: Mapping[str, str], spec: Tower, heard: Heard) -> None:
-        row, mean = cls_row(0 if spec.cls == "first" else -1), received()
-        self.reduces = {name: row if source.startswith("cls_attention") else mean for name, source in sources.items()}
+    def __init__(self, sources: Mapping[str, str], config: Any, spec: Tower, heard: Heard) -> None:
+        at = 0 if spec.cls == "first" else -1
+        kinds = {name: source.partition("@")[0] for name, source in sources.items()}
+        own = {kind: make(config) for kind, make in spec.reads.items()}
+        self.reduces = {name: own[kind] if kind in own else reduce_of(kind, at) for name, kind in kinds.items()}
         self.heard = heard
 
     def __call__(self, query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:

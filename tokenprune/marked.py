@@ -8,7 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tokenprune.tokens import Selection, VisualTokens, top
+from tokenprune.selection import Selection
+from tokenprune.tokens import VisualTokens, top
 
 
 def filled(
@@ -25,6 +26,8 @@ def filled(
 
     A unit that keeps fewer tokens than it has marked rows is left as its splitter divided it: ``equal`` then gives the
     first frames a token each, ``global_pool`` leaves them where they were chosen.
+
+    This comes before anything is folded: carriers are chosen after it, and neither counted nor moved.
 
     Reads the counts back from the device once, if any row is marked.
 

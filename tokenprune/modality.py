@@ -8,14 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from tokenprune.encode import Encoded, encode
 from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
 from tokenprune.features import short_features
+from tokenprune.joined import joined
 from tokenprune.pipeline import Pipeline
-from tokenprune.tokens import Selection, VisualTokens
+from tokenprune.selection import Merge, Selection
+from tokenprune.tokens import VisualTokens
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,22 @@ class Part:
         index = self.encoded.index
         return torch.where(index >= 0, selection.mask.flatten()[index.clamp(min=0)], separators != "drop")
 
-    def short(self, stays: Tensor) -> Any:
-        """The encoder's output without what is not in ``stays`` [B, T] bool; None if nothing is left."""
+    def short(self, selection: Selection, stays: Tensor) -> Any:
+        """The encoder's output, folded, without what is not in ``stays`` [B, T] bool; None if nothing is left."""
         filled = stays[self.placeholder].to(self.encoded.index.device)
         room: list[int] = self.placeholder.sum(-1).tolist()
-        return short_features(self.encoded.output, self.family.feature_field, filled, room)
+        merge = self.merge(selection)
+        return short_features(self.encoded.output, self.family.feature_field, filled, room, merge)
+
+    def merge(self, selection: Selection) -> Merge | None:
+        """What is folded into what of its own, counted in feature rows instead of tokens."""
+        if selection.merge is None:
+            return None
+        index = self.encoded.index
+        places = torch.full((selection.mask.numel(),), -1, device=index.device)
+        real = (index >= 0).nonzero()[:, 0]
+        places[index[real]] = real
+        return selection.merge.at(places)
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,33 @@ class Visuals:
     tokens: VisualTokens
     kinds: Mapping[int, str]
 
+    @classmethod
+    def alone(cls, part: Part) -> Visuals:
+        """Those of one modality."""
+        tokens = part.encoded.tokens
+        return cls([part], tokens, dict.fromkeys(tokens.group.tolist(), part.name))
+
+    def outputs(self, selection: Selection, stays: Tensor) -> dict[str, Any]:
+        """The encoders' outputs by whose placeholders they fill, those of which anything is in ``stays`` [B, T] bool.
+
+        Raises:
+            UnsupportedMode: tokens of an image are to be folded into a video, or the other way round.
+        """
+        if selection.merge is not None and len(self.parts) > 1:
+            self._refuse_crossing(selection.merge)
+        found = {part.fills: part.short(selection, stays) for part in self.parts}
+        return {name: output for name, output in found.items() if output is not None}
+
+    def _refuse_crossing(self, merge: Merge) -> None:
+        kinds = torch.tensor([self.kinds[group] == "video" for group in self.tokens.group.tolist()])
+        count = self.tokens.shape[1]
+        ends = (kinds.to(edges.device)[edges // count] for edges in (merge.source, merge.target))
+        if bool(((merge.weight != 0) & torch.ne(*ends)).any()):
+            raise UnsupportedMode(
+                "this pipeline folds tokens of images and of videos into each other, which are encoded apart; take a "
+                "budget per image or per row, or ask about them in calls of their own"
+            )
+
     @property
     def sources(self) -> tuple[str, ...]:
         """Where the cues that were read come from."""
@@ -70,7 +109,9 @@ class Visuals:
         return tuple(dict.fromkeys(names))
 
 
-def see(family: Family, model: Model, call: Mapping[str, Any], pipeline: Pipeline, ids: Tensor) -> Visuals:
+def see(
+    family: Family, model: Model, call: Mapping[str, Any], pipeline: Pipeline, ids: Tensor, mask: Tensor | None = None
+) -> Visuals:
     """Encode what a call brings.
 
     Args:
@@ -79,6 +120,7 @@ def see(family: Family, model: Model, call: Mapping[str, Any], pipeline: Pipelin
         call: the keyword arguments of the call.
         pipeline: what will choose.
         ids: [B, T] int64, the prompt.
+        mask: [B, T], zero where it is padding. None: nowhere.
 
     Raises:
         UnsupportedMode: images and videos of this model cannot be told apart, or not be compared.
@@ -92,31 +134,28 @@ def see(family: Family, model: Model, call: Mapping[str, Any], pipeline: Pipelin
             f"{type(model).__name__} has one placeholder for {' and '.join(f'{name}s' for name in brought)}, so it "
             "takes only one of them in a call; ask about them in calls of their own"
         )
-    parts = []
+    places = {name: ids == getattr(model.config, one.placeholder) for name, one in brought.items()}  # [B, T]
+    visual, parts = torch.stack([*places.values()]).any(0), []
     for name, one in brought.items():
-        placeholder = ids == getattr(model.config, one.placeholder)
         fills = next(other for other, it in family.modalities.items() if it.placeholder == one.placeholder)
-        parts.append(Part(name, fills, one, placeholder, encode(one, model, call, pipeline, ids, placeholder)))
-    if len(parts) == 1:
-        tokens = parts[0].encoded.tokens
-        return Visuals(parts, tokens, dict.fromkeys(tokens.group.tolist(), parts[0].name))
-    return _side_by_side(parts)
+        encoded = encode(one, model, call, pipeline, ids, places[name], mask, visual)
+        parts.append(Part(name, fills, one, places[name], encoded))
+    return Visuals.alone(parts[0]) if len(parts) == 1 else _side_by_side(parts)
 
 
 def _side_by_side(parts: Sequence[Part]) -> Visuals:
     """The rows of every part one after the other, those of fewer tokens padded with ones that are not valid."""
     every = [part.encoded.tokens for part in parts]
     most, numbers = max(tokens.shape[1] for tokens in every), _numbers(parts)
-    joined, groups, before = [], [], 0
+    moved, groups, before = [], [], 0
     for part, number in zip(parts, numbers, strict=True):
         index, (rows, count) = part.encoded.index, part.encoded.tokens.shape
         index = torch.where(index < 0, index, (before + index // count) * most + index % count)
-        joined.append(replace(part, encoded=replace(part.encoded, index=index)))
+        moved.append(replace(part, encoded=replace(part.encoded, index=index)))
         groups += [number[group] for group in part.encoded.tokens.group.tolist()]
         before += rows
     kinds = {one: part.name for part, number in zip(parts, numbers, strict=True) for one in number.values()}
-    tokens = _joined([_widened(one, most) for one in every])
-    return Visuals(joined, replace(tokens, group=torch.tensor(groups)), kinds)
+    return Visuals(moved, replace(joined(every), group=torch.tensor(groups)), kinds)
 
 
 def _numbers(parts: Sequence[Part]) -> list[dict[int, int]]:
@@ -134,40 +173,3 @@ def _numbers(parts: Sequence[Part]) -> list[dict[int, int]]:
     for number, (_, at, group) in enumerate(sorted(starts)):
         found[at][group] = number
     return found
-
-
-def _widened(tokens: VisualTokens, most: int) -> VisualTokens:
-    """The same rows, ``most`` tokens wide, with every flag said."""
-    few = most - tokens.shape[1]
-    valid = torch.ones(tokens.shape, dtype=torch.bool, device=tokens.device) if tokens.valid is None else tokens.valid
-    no = torch.zeros(len(tokens.group), dtype=torch.bool)
-    return replace(
-        tokens,
-        features=pad(tokens.features, (0, 0, 0, few)),
-        cues={name: pad(tokens.cue(name), (0, few)) for name in tokens.cues},
-        valid=pad(valid, (0, few)),
-        place=None if tokens.place is None else pad(tokens.place, (0, 0, 0, few), value=-1),
-        overview=no if tokens.overview is None else tokens.overview,
-        marked=no if tokens.marked is None else tokens.marked,
-    )
-
-
-def _joined(every: Sequence[VisualTokens]) -> VisualTokens:
-    """Rows of the same width under each other; groups are still those of each.
-
-    Raises:
-        UnsupportedMode: they have different cues, or vectors of different width.
-    """
-    shapes = [
-        {"width": one.features.shape[-1], **{name: one.cue(name).shape[1:] for name in one.cues}} for one in every
-    ]
-    if any(shape != shapes[0] for shape in shapes):
-        raise UnsupportedMode(
-            f"the encoders of images and of videos give different cues or vectors ({shapes}), which cannot be "
-            "compared; ask about them in calls of their own"
-        )
-    fields: dict[str, Any] = {}
-    for name in ("features", "valid", "place", "canvas", "group", "sample", "overview", "marked"):
-        values = [getattr(one, name) for one in every]
-        fields[name] = None if any(value is None for value in values) else torch.cat(values)
-    return VisualTokens(**fields, cues={name: torch.cat([one.cue(name) for one in every]) for name in every[0].cues})

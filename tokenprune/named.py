@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PlainSerializer, PlainValidator, ValidationError
@@ -83,15 +85,34 @@ def _dump(value: Strategy) -> Any:
     return {"use": name_of(value), **settings} if settings else name_of(value)
 
 
+_WITHIN: ContextVar[frozenset[str]] = ContextVar("groups whose strategies are being described", default=frozenset())
+
+
 def _schema(kind: type[Strategy], handler: GetJsonSchemaHandler) -> dict[str, Any]:
-    """Every strategy that is installed, with its settings; broken plug-ins are left out."""
+    """Every strategy that is installed, with its settings; broken plug-ins are left out.
+
+    Strategies that are settings of strategies are told by name, with settings of any kind: they may hold one another.
+    """
+    if kind.group in _WITHIN.get():
+        names = {"enum": list(_working(kind))}
+        return {"anyOf": [names, {"type": "object", "properties": {"use": names}, "required": ["use"]}]}
+    outer = _WITHIN.set(_WITHIN.get() | {kind.group})
     options = {}
-    for name in catalog(kind.group):
-        try:
-            options[name] = _option(name, strategy_class(kind, name), handler)
-        except (PluginError, PydanticInvalidForJsonSchema):
-            continue
+    try:
+        for name, cls in _working(kind).items():
+            with suppress(PydanticInvalidForJsonSchema):
+                options[name] = _option(name, cls, handler)
+    finally:
+        _WITHIN.reset(outer)
     return {"anyOf": [{"type": "string", "enum": list(options)}, *options.values()]}
+
+
+def _working(kind: type[S]) -> dict[str, type[S]]:
+    found = {}
+    for name in catalog(kind.group):
+        with suppress(PluginError):
+            found[name] = strategy_class(kind, name)
+    return found
 
 
 def _option(name: str, cls: type[Strategy], handler: GetJsonSchemaHandler) -> dict[str, Any]:

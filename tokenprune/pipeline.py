@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,11 +10,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema
 
-from tokenprune.errors import BrokenPlugin, PipelineError
+from tokenprune.errors import PipelineError
 from tokenprune.named import BudgetField, explain, name_of
-from tokenprune.registry import find
+from tokenprune.registry import yaml_of
+from tokenprune.selection import Selection
 from tokenprune.stage import Stage
-from tokenprune.tokens import Selection, VisualTokens
+from tokenprune.tokens import VisualTokens
 
 Positions = Literal["keep", "renumber"]
 
@@ -127,16 +127,6 @@ def load(source: Source, **changes: Any) -> Pipeline:
     except (OSError, UnicodeError) as problem:
         raise PipelineError(f"cannot read the pipeline file {str(source)!r}: {problem}") from problem
     return _from_text(text, str(source), changes)
-
-
-def yaml_of(name: str) -> str:
-    """The YAML text of a registered pipeline, comments included."""
-    package = find("tokenprune.pipelines", name).value
-    try:
-        return files(package).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    except Exception as problem:  # a plug-in may raise anything at all
-        said = f"{type(problem).__name__}: {problem}"
-        raise BrokenPlugin(f"the pipeline {name!r} is registered to {package!r}, where {said}") from problem
 
 
 def _from_text(text: str, where: str, changes: Mapping[str, Any]) -> Pipeline:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tokenprune.tokens import Cue, Selection, VisualTokens
+from tokenprune.selection import Selection
+from tokenprune.tokens import TEXT, Cue, VisualTokens
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Pool:
         return replace(
             tokens,
             features=self.gather(tokens.features),
-            cues={name: self._cue(tokens, name) for name in tokens.cues},
+            cues={name: self._cue(tokens, name, first) for name in tokens.cues},
             valid=valid,
             place=None,  # rows of one unit may have maps of their own
             canvas=None,
@@ -56,9 +57,11 @@ class Pool:
             marked=None,
         )
 
-    def _cue(self, tokens: VisualTokens, name: str) -> Cue:
+    def _cue(self, tokens: VisualTokens, name: str, first: Tensor) -> Cue:
         def pooled() -> Tensor:
             value = tokens.cue(name)  # so that they too know it was read
+            if name in TEXT:  # [B, M, C] of the prompt, which rows of one unit share
+                return value[first]
             if value.ndim == 2:  # [B, N]
                 return self.gather(value)
             return self.gather(value.transpose(1, 2)).transpose(1, 2)  # [B, H, N] -> [G, H, M]
@@ -67,7 +70,11 @@ class Pool:
 
     def spread(self, selection: Selection) -> Selection:
         """A selection of pooled rows as one of the rows they came from."""
-        return Selection(self._spread(selection.important), self._spread(selection.diverse))
+        merge, merged = selection.merge, self._spread(selection.merged)
+        if merge is not None:
+            places = self.index.masked_fill(~self.filled, -1).flatten()
+            merge = replace(merge.at(places), carriers=merged)
+        return Selection(self._spread(selection.important), self._spread(selection.diverse), merged, merge)
 
     def _spread(self, mask: Tensor) -> Tensor:
         flat = torch.zeros(self.shape[0] * self.shape[1], dtype=torch.uint8, device=mask.device)

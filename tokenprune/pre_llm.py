@@ -23,7 +23,7 @@ from tokenprune.modality import Visuals, see
 from tokenprune.pipeline import Pipeline
 from tokenprune.prompt import Columns, Positions, shifts
 from tokenprune.receipt import Receipt, images_of, uncut_units
-from tokenprune.tokens import Selection
+from tokenprune.selection import Selection
 from tokenprune.turn import Turn
 
 _IGNORED = -100  # what cross entropy skips
@@ -63,21 +63,23 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
     if call.get("mm_encoder_outputs"):
         raise UnsupportedMode("a call brings pixels or mm_encoder_outputs, not both; leave one of them out")
     clock: dict[str, float] = {}
-    with _timed(clock, "encode"):
-        visuals = see(family, model, call, pipeline, chunk.ids)
-    with _timed(clock, "select"), torch.no_grad():
+    with timed(clock, "encode"):
+        visuals = see(family, model, call, pipeline, chunk.ids, chunk.mask)
+    with timed(clock, "select"), torch.no_grad():
         selection = pipeline.select(visuals.tokens)
-    with _timed(clock, "cut"):
+    with timed(clock, "cut"):
         stays, separators = _stays(visuals, selection, pipeline)
         columns = Columns.of(stays, chunk.mask.bool())
         _refuse_empty(columns, chunk)
-        policy = pipeline.positions or family.positions
+        several = chunk.positions.ndim == 3  # ids along several axes are places, which leave no gaps to close
+        policy: Positions = "keep" if several else pipeline.positions or family.positions
         text_row = has_text_row(model, chunk.positions)
         short, turn = _cut(policy, text_row, family.per_token, call, chunk, columns, stays)
         short["input_ids"] = columns.gather(chunk.ids, pad_id(model))
-        outputs = {part.fills: part.short(columns.stays) for part in visuals.parts}  # without what the mask hides
-        short["mm_encoder_outputs"] = {name: output for name, output in outputs.items() if output is not None}
-    receipt = _receipt(family, model, pipeline, visuals, selection, turn, separators, clock)
+        if not family.takes_positions and call.get("position_ids") is None:
+            del short["position_ids"]
+        short["mm_encoder_outputs"] = visuals.outputs(selection, columns.stays)  # without what the mask hides
+    receipt = receipt_of(policy, model, pipeline, visuals, selection, turn, separators, clock)
     return Short(short, columns, turn, receipt)
 
 
@@ -101,7 +103,8 @@ def uncut(pipeline: Pipeline, receipt: Receipt) -> str:
 
 
 @contextmanager
-def _timed(clock: dict[str, float], name: str) -> Iterator[None]:
+def timed(clock: dict[str, float], name: str) -> Iterator[None]:
+    """Note the milliseconds of a block under a name."""
     start = time.perf_counter()
     yield
     clock[name] = 1e3 * (time.perf_counter() - start)
@@ -148,8 +151,8 @@ def _cut(
     return short, Turn(everything, mask, following, before + shift[..., -1])
 
 
-def _receipt(
-    family: Family,
+def receipt_of(
+    positions: Positions,
     model: Model,
     pipeline: Pipeline,
     visuals: Visuals,
@@ -158,6 +161,7 @@ def _receipt(
     separators: int,
     clock: Mapping[str, float],
 ) -> Receipt:
+    """The record of one call, of whose rows so many stay that are ``separators``."""
     tokens, budget = visuals.tokens, pipeline.budget
     unit = " per image" + " or video" * ("video" in visuals.kinds.values())
     return Receipt(
@@ -171,7 +175,7 @@ def _receipt(
         uncut=uncut_units(tokens, selection, budget),
         source=visuals.sources,
         space=pipeline.stages[0].space,
-        positions=pipeline.positions or family.positions,
+        positions=positions,
         separators=separators,
         milliseconds=dict(clock),
     )

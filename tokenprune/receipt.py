@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from tokenprune.budget import Budget
-from tokenprune.tokens import Selection, VisualTokens
+from tokenprune.selection import Selection
+from tokenprune.tokens import VisualTokens
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,6 +28,7 @@ class ImageReceipt:
         kept: int64, indices among its own tokens, ascending.
         important: those of ``kept`` that were chosen by score.
         diverse: those of ``kept`` that were chosen to differ from the rest.
+        merged: those of ``kept`` whose content was replaced by what was folded into them (carriers).
         rows: tokens kept of each crop or frame.
         grid: (h, w) of its tokens when they are one full rectangle.
         kind: ``image`` or ``video``.
@@ -38,6 +40,7 @@ class ImageReceipt:
     kept: Tensor
     important: Tensor
     diverse: Tensor
+    merged: Tensor
     rows: tuple[int, ...]
     grid: tuple[int, int] | None
     kind: str = "image"
@@ -110,8 +113,7 @@ class Receipt:
                 f"{one.kind} {index} has no grid of tokens to draw; it has several rows, or its model resamples it"
             )
         masks = [_grid_mask(indices, one) for indices in (one.kept, one.important)]
-        title = f"{self.pipeline}  {one.after}/{one.before}"
-        return overlay(image, masks[0], important=masks[1], title=title, box=box or clip_box(image.size))
+        return overlay(image, masks[0], important=masks[1], title=self.pipeline, box=box or clip_box(image.size))
 
     def _what(self) -> str:
         """``3 images``, ``1 image, 2 videos``."""
@@ -131,9 +133,10 @@ class Receipt:
         ]
         for number, image in enumerate(self.images):
             rows = f", rows {' '.join(map(str, image.rows))}" if len(image.rows) > 1 else ""
+            merged = f", {len(image.merged)} merged" if len(image.merged) else ""
             lines.append(
                 f"  {image.kind} {number} (prompt {image.sample}): {image.after} of {image.before}, "
-                f"{len(image.important)} important, {len(image.diverse)} diverse{rows}"
+                f"{len(image.important)} important, {len(image.diverse)} diverse{merged}{rows}"
             )
         lines.append("host time: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in self.milliseconds.items()))
         return "\n".join(lines)
@@ -170,23 +173,25 @@ def images_of(tokens: VisualTokens, selection: Selection, kinds: Mapping[int, st
         selection: what was chosen of them.
         kinds: ``image`` or ``video``, by group.
     """
-    important, diverse = selection.important.cpu(), selection.diverse.cpu()
+    masks = [mask.cpu() for mask in (selection.important, selection.diverse, selection.merged)]
     valid = torch.ones(tokens.shape, dtype=torch.bool) if tokens.valid is None else tokens.valid.cpu()
     grid = tokens.grid
     found = []
     for group in sorted(set(tokens.group.tolist())):
         rows = tokens.group == group
         there = valid[rows].flatten()
-        first, second = important[rows].flatten()[there], diverse[rows].flatten()[there]
+        important, diverse, merged = (mask[rows].flatten()[there] for mask in masks)
+        kept = important | diverse | merged
         found.append(
             ImageReceipt(
                 sample=int(tokens.sample[rows][0]),
                 before=int(there.sum()),
-                after=int((first | second).sum()),
-                kept=(first | second).nonzero()[:, 0],
-                important=first.nonzero()[:, 0],
-                diverse=second.nonzero()[:, 0],
-                rows=tuple((important | diverse)[rows].sum(-1).tolist()),
+                after=int(kept.sum()),
+                kept=kept.nonzero()[:, 0],
+                important=important.nonzero()[:, 0],
+                diverse=diverse.nonzero()[:, 0],
+                merged=merged.nonzero()[:, 0],
+                rows=tuple(selection.mask.cpu()[rows].sum(-1).tolist()),
                 grid=grid if int(rows.sum()) == 1 else None,
                 kind=kinds[group],
             )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from functools import cache, partial
+from importlib.resources import files
 
 from importlib_metadata import EntryPoint, entry_points
 
 from tokenprune.errors import BrokenPlugin, ConflictingNames, TokenpruneError, UnknownName
 
-GROUPS = tuple(f"tokenprune.{kind}" for kind in ("scorers", "splitters", "diversifiers", "pipelines", "families"))
+_KINDS = ("scorers", "splitters", "diversifiers", "mergers", "pipelines", "families", "refusals")
+GROUPS = tuple(f"tokenprune.{kind}" for kind in _KINDS)
 
 
 @cache
@@ -78,9 +80,19 @@ def resolve(group: str, name: str, fits: Callable[[object], bool], wanted: str) 
     return found
 
 
+def yaml_of(name: str) -> str:
+    """The YAML text of a registered pipeline, comments included."""
+    package = find("tokenprune.pipelines", name).value
+    try:
+        return files(package).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    except Exception as problem:  # a plug-in may raise anything at all
+        said = f"{type(problem).__name__}: {problem}"
+        raise BrokenPlugin(f"the pipeline {name!r} is registered to {package!r}, where {said}") from problem
+
+
 def list_strategies() -> dict[str, list[str]]:
-    """Names of the scorers, splitters and diversifiers that are installed. Imports none of them."""
-    return {group.removeprefix("tokenprune."): list(catalog(group)) for group in GROUPS[:3]}
+    """Names of the scorers, splitters, diversifiers and mergers that are installed. Imports none of them."""
+    return {group.removeprefix("tokenprune."): list(catalog(group)) for group in GROUPS[:4]}
 
 
 def list_pipelines() -> list[str]:
@@ -98,13 +110,18 @@ def broken() -> dict[str, str]:
     from tokenprune.family import Family  # here, because these modules read the registry
     from tokenprune.named import strategy_class
     from tokenprune.pipeline import load
-    from tokenprune.strategy import BudgetSplitter, Diversifier, Scorer
+    from tokenprune.refusals import is_table
+    from tokenprune.strategy import BudgetSplitter, Diversifier, Merger, Scorer
 
     def family(name: str) -> object:
         return resolve("tokenprune.families", name, lambda found: isinstance(found, Family), "a tokenprune.Family")
 
+    def table(name: str) -> object:
+        return resolve("tokenprune.refusals", name, is_table, "a mapping of model types to reasons")
+
     probes: dict[str, Callable[[str], object]] = {"tokenprune.pipelines": load, "tokenprune.families": family}
-    probes |= {kind.group: partial(strategy_class, kind) for kind in (Scorer, BudgetSplitter, Diversifier)}
+    probes["tokenprune.refusals"] = table
+    probes |= {kind.group: partial(strategy_class, kind) for kind in (Scorer, BudgetSplitter, Diversifier, Merger)}
     reasons = {}
     for group in GROUPS:
         for name in catalog(group):

@@ -1,29 +1,41 @@
-"""A stage: one choice, made by a scorer, a splitter and a diversifier."""
+"""A stage: one choice, made by a scorer, a splitter, a diversifier and a merger."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
 from tokenprune.budget import Budget
 from tokenprune.marked import filled
 from tokenprune.named import Named
 from tokenprune.pool import Pool
-from tokenprune.strategy import BudgetSplitter, Diversifier, Scorer, Strategy
-from tokenprune.tokens import Selection, Split, VisualTokens, top
+from tokenprune.selection import Selection
+from tokenprune.strategy import BudgetSplitter, Diversifier, Merger, Scorer, Strategy
+from tokenprune.tokens import VisualTokens, top
 
 Space = Literal["encoder", "projected"]
 
 
+def _nested(part: Strategy) -> Iterator[Strategy]:
+    """A strategy, and those that are settings of it."""
+    yield part
+    for _, value in part:
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, Strategy):
+                yield from _nested(one)
+
+
 class Stage(BaseModel):
-    """One choice: score, keep the important ones, fill up with diverse ones.
+    """One choice: score, keep the important ones, fill up with diverse ones, fold the rest into what stays.
 
     Args:
         scorer: importance of each token. None: all alike.
         splitter: how the budget is divided over rows and between important and diverse.
-        diversifier: who chooses the diverse ones. None: the whole budget is important.
+        diversifier: who chooses the diverse ones. None: they are chosen by score too.
+        merger: who folds the rest into what stays. None: it is dropped.
         space: where similarity is measured: the vision encoder's output, or the projector's.
     """
 
@@ -31,13 +43,24 @@ class Stage(BaseModel):
     scorer: Named[Scorer] | None = None
     splitter: Named[BudgetSplitter]
     diversifier: Named[Diversifier] | None = None
+    merger: Named[Merger] | None = None
     space: Space = "encoder"
     site: Literal["pre_llm"] = "pre_llm"
 
+    @model_validator(mode="after")
+    def _every_part_in_its_space(self) -> Self:
+        for part in (inner for outer in self.parts for inner in _nested(outer)):
+            if part.needs_space not in (None, self.space):
+                raise ValueError(
+                    f"{type(part).__name__} means nothing in {self.space} space; write space: {part.needs_space}"
+                )
+        return self
+
     @property
     def parts(self) -> tuple[Strategy, ...]:
-        """Scorer, splitter and diversifier, those that there are."""
-        return tuple(part for part in (self.scorer, self.splitter, self.diversifier) if part is not None)
+        """Scorer, splitter, diversifier and merger, those that there are."""
+        parts = (self.scorer, self.splitter, self.diversifier, self.merger)
+        return tuple(part for part in parts if part is not None)
 
     @property
     def reads(self) -> frozenset[str]:
@@ -49,10 +72,16 @@ class Stage(BaseModel):
         units = [rows for rows, _ in budget.units(tokens)]
         if self.splitter.pools and any(len(rows) > 1 for rows in units):
             pool = Pool.of(tokens, units)
-            selection = pool.spread(self._select(pool.tokens(tokens, units), budget))
-        else:
-            selection = self._select(tokens, budget)
-        return filled(tokens, selection, units, self._scores)
+
+            def fill(chosen: Selection) -> Selection:
+                if tokens.marked is None:
+                    return chosen
+                whole = filled(tokens, pool.spread(chosen), units, self._scores)
+                important, diverse = (pool.gather(mask) & pool.filled for mask in (whole.important, whole.diverse))
+                return Selection(important, diverse)
+
+            return pool.spread(self._select(pool.tokens(tokens, units), budget, fill))
+        return self._select(tokens, budget, lambda chosen: filled(tokens, chosen, units, self._scores))
 
     def _scores(self, tokens: VisualTokens) -> Tensor:
         """[B, N] float32; without a scorer all alike."""
@@ -60,12 +89,20 @@ class Stage(BaseModel):
             return self.scorer.score(tokens).float()
         return tokens.features.new_zeros(tokens.shape).float()
 
-    def _select(self, tokens: VisualTokens, budget: Budget) -> Selection:
+    def _select(self, tokens: VisualTokens, budget: Budget, fill: Callable[[Selection], Selection]) -> Selection:
+        """Choose, ``fill`` marked rows that are empty, and only then fold the rest into what stays."""
         scores = self._scores(tokens)
         split = self.splitter.split(tokens, scores, budget)
-        if self.diversifier is None or not split.diverse.any():
-            split = Split(split.total, split.diverse * 0)
+        whole = split.total == tokens.counts  # rows that drop nothing have nothing to fold
+        merger = None if whole.all() else self.merger
+        split = split.without_merged(None if merger is None else whole)
+        split = split if self.diversifier is not None else split.without_diverse()
         important = top(scores, split.important, tokens.valid)  # [B, N]
-        if self.diversifier is None or not split.diverse.any():
-            return Selection(important, important & False)
-        return Selection(important, self.diversifier.choose(tokens, scores, important, split))
+        diverse = important & False
+        if self.diversifier is not None and split.diverse.any():
+            diverse = self.diversifier.choose(tokens, scores, important, split)
+        chosen = fill(Selection(important, diverse))
+        if merger is None:
+            return chosen
+        merge = merger.merge(tokens, scores, chosen, split)
+        return Selection(chosen.important, chosen.diverse, merge.carriers, merge)

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from tokenprune.budget import Budget
-from tokenprune.tokens import Split, VisualTokens
+from tokenprune.selection import Merge, Selection, Split
+from tokenprune.tokens import VisualTokens
 
 
 class Strategy(BaseModel):
@@ -26,6 +27,11 @@ class Strategy(BaseModel):
     def reads(self) -> frozenset[str]:
         """Cues it needs, so that a missing one is an error when attaching. ``"a|b"``: the first that is there."""
         return frozenset()
+
+    @property
+    def needs_space(self) -> str | None:
+        """The only space of a stage in which it means anything, such as ``projected``. None: any."""
+        return None
 
 
 class Scorer(Strategy):
@@ -48,9 +54,17 @@ class BudgetSplitter(Strategy):
         """Whether the rows of one unit are laid end to end and chosen from as one row."""
         return False
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether the budget is the most that may stay, and fewer may; one of everything keeps everything."""
+        return False
+
     @abstractmethod
     def split(self, tokens: VisualTokens, scores: Tensor, budget: Budget) -> Split:
-        """Counts for each row: they sum to the budget of each unit, and no row gets more than its valid tokens."""
+        """Counts for each row: they sum to the budget of each unit, and no row gets more than its valid tokens.
+
+        Where it is ``adaptive``, they sum to no more than the budget, and to at least one where that is not zero.
+        """
 
 
 class Diversifier(Strategy):
@@ -70,4 +84,25 @@ class Diversifier(Strategy):
 
         Returns:
             [B, N] bool: valid, disjoint from ``kept``, exactly ``split.diverse`` a row.
+        """
+
+
+class Merger(Strategy):
+    """Fold tokens that nobody chose into tokens that stay, or into carriers: dropped ones whose slot stays."""
+
+    group: ClassVar[str] = "tokenprune.mergers"
+
+    @abstractmethod
+    def merge(self, tokens: VisualTokens, scores: Tensor, selection: Selection, split: Split) -> Merge:
+        """Choose ``split.merged`` carriers of each row and say what is folded into what.
+
+        Args:
+            tokens: B rows of N tokens.
+            scores: [B, N] float32.
+            selection: the important and the diverse tokens.
+            split: how many of each row; the counts are on the host.
+
+        Returns:
+            Carriers that are valid, not selected yet and exactly ``split.merged`` a row; sources are valid, targets
+            are carriers or tokens that stay, weights are finite, and no edge leaves its row.
         """

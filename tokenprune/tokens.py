@@ -1,4 +1,4 @@
-"""The values that travel through a pipeline: tokens in, counts, masks out."""
+"""The tokens that travel through a pipeline, with their cues."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from tokenprune.errors import MissingCue
 
 Cue = Tensor | Callable[[], Tensor]
+TEXT = frozenset({"question"})  # cues that belong to a row's prompt: [B, M, C], zero where a prompt is shorter
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class VisualTokens:
     Args:
         features: [B, N, C] what similarity is measured on.
         cues: signals by name, ``NAME`` or ``NAME@LAYER``; a callable is called at most once, on first use.
-            Per-token cues are [B, N] or [B, H, N].
+            Per-token cues are [B, N] or [B, H, N]; those of `TEXT` are [B, M, C].
         valid: [B, N] bool, false where a token never reaches the language model. None: all do.
         place: [B, N, 2] int (y, x) in the unpadded map of the image. None: no geometry (resamplers).
         canvas: [B, 2] int (height, width) of that map.
@@ -141,39 +142,13 @@ class VisualTokens:
         return tuple(key[1] for key in self._memo if isinstance(key, tuple))
 
 
-@dataclass(frozen=True)
-class Split:
-    """How many tokens each row keeps; int64 [B] **on the host**, so that no loop has to ask the device."""
-
-    important: Tensor
-    diverse: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        """[B] important and diverse together."""
-        return self.important + self.diverse
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which tokens stay, and why: two disjoint masks, [B, N] bool."""
-
-    important: Tensor
-    diverse: Tensor
-
-    @property
-    def mask(self) -> Tensor:
-        """[B, N] bool, every token that stays."""
-        return self.important | self.diverse
-
-    @property
-    def counts(self) -> Tensor:
-        """[B] int64, tokens that stay in each row."""
-        return self.mask.sum(-1)
-
-    def indices(self) -> list[Tensor]:
-        """B ascending int64 tensors."""
-        return [row.nonzero()[:, 0] for row in self.mask]
+def ranking(scores: Tensor, among: Tensor | None = None) -> Tensor:
+    """[B, N] int64, tokens by falling score, those of ``among`` [B, N] first; ties to the lower index, NaN first."""
+    order = scores.argsort(dim=-1, descending=True, stable=True)
+    if among is None:
+        return order
+    # A second stable sort, because -inf is a legal score.
+    return order.gather(1, among.gather(1, order).byte().argsort(dim=-1, descending=True, stable=True))
 
 
 def top(scores: Tensor, counts: Tensor, among: Tensor | None = None) -> Tensor:
@@ -187,9 +162,7 @@ def top(scores: Tensor, counts: Tensor, among: Tensor | None = None) -> Tensor:
     Returns:
         [B, N] bool with ``counts`` true entries a row.
     """
-    order = scores.argsort(dim=-1, descending=True, stable=True)  # [B, N]
-    if among is not None:  # a second stable sort, because -inf is a legal score
-        order = order.gather(1, among.gather(1, order).byte().argsort(dim=-1, descending=True, stable=True))
+    order = ranking(scores, among)
     mask = torch.zeros_like(order, dtype=torch.bool)
     most = int(counts.max()) if len(counts) else 0
     if bool((counts == most).all()):

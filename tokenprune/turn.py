@@ -23,12 +23,14 @@ class Turn:
         mask: [B, S] int64, the attention mask of the short prompt; a row has as many ones as columns that stay.
         following: [..., B] int64, position id of the token after the prompt.
         shift: [..., B] int64, how much larger that id is when counted on the full prompt.
+        cross: which columns of the images are in the cache, where the model looks at them through cross-attention.
     """
 
     stays: Tensor
     mask: Tensor
     following: Tensor
     shift: Tensor
+    cross: Any = None
 
     @property
     def dropped(self) -> int:
@@ -38,7 +40,7 @@ class Turn:
     @property
     def complete(self) -> bool:
         """Whether the cache is what it would be had nothing been dropped. Reads back from the device."""
-        return torch.equal(self.stays, self.mask.bool()) and not bool(self.shift.any())
+        return self.cross is None and torch.equal(self.stays, self.mask.bool()) and not bool(self.shift.any())
 
     def repeated(self, rows: int) -> Turn:
         """The turn of ``rows`` sequences, several of each prompt side by side.
@@ -51,8 +53,9 @@ class Turn:
             raise UnsupportedMode(f"the cache holds {batch} pruned prompts, this call goes on with {rows} sequences")
         if rows == batch:
             return self
-        parts = (part.repeat_interleave(rows // batch, 0) for part in (self.stays, self.mask))
-        return Turn(*parts, *(part.repeat_interleave(rows // batch, -1) for part in (self.following, self.shift)))
+        stays, mask = (part.repeat_interleave(rows // batch, 0) for part in (self.stays, self.mask))
+        following, shift = (part.repeat_interleave(rows // batch, -1) for part in (self.following, self.shift))
+        return Turn(stays, mask, following, shift, self.cross)
 
     def short_ids(self, ids: Tensor, fill: int) -> Tensor:
         """[B, S + decoded] ids in the cache, from those of the full prompt and what followed; padding gets ``fill``.
@@ -106,7 +109,9 @@ def turn_of(cache: Any, rows: int) -> Turn | None:
     length, least = int(cache.get_seq_length()), found.mask.shape[1]
     if length >= least:
         return found.repeated(rows)
-    if bool(found.stays[:, :length].all()):  # cut back to before the first column that was dropped
+    if found.cross is None and bool(
+        found.stays[:, :length].all()
+    ):  # cut back to before the first column that was dropped
         return None
     raise UnsupportedMode(
         f"the cache was cut to {length} tokens, inside a pruned prompt of {least}; cut it to before the first image, "
@@ -150,8 +155,9 @@ def release(cache: Any) -> None:
 def _refuse(cache: Any, *args: Any, **kwargs: Any) -> Any:
     turn: Turn = getattr(cache, _KEY)
     if turn_of(cache, len(turn.stays)) is not None:
+        what = f"{turn.dropped} of its columns" if turn.cross is None else "some of its visual tokens"
         raise UnsupportedMode(
-            f"this cache holds a prompt without {turn.dropped} of its columns, and the model that goes on from it is "
+            f"this cache holds a prompt without {what}, and the model that goes on from it is "
             "not attached; attach it again, or start with an empty cache"
         )
     forget(cache)

@@ -1,4 +1,4 @@
-"""Gemma 3: average pooling to 256 tokens an image; pan-and-scan crops are images of their own."""
+"""Gemma 3 and ShieldGemma 2: average pooling to 256 tokens an image; pan-and-scan crops are images of their own."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def _grid(config: Any) -> tuple[int, int]:
 
 
 GEMMA3 = Family(
-    model_types=("gemma3",),
+    model_types=("gemma3", "shieldgemma2"),
     towers={"siglip_vision_model": SIGLIP},
     layout=Tiles(grid=_grid, merge=_merge),
 )

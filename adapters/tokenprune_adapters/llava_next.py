@@ -3,9 +3,10 @@
 LLaVA-NeXT-Video pools the frames of a video before they are projected, 2 x 2 patches a token.
 """
 
-from tokenprune.family import Family, Video, square
+from tokenprune.family import Family, square
 from tokenprune.frames import Frames, blocks
 from tokenprune.layouts import Packed
+from tokenprune.video import Video
 from tokenprune_adapters.towers import BY_TYPE
 
 LLAVA_NEXT = Family(model_types=("llava_next",), towers=BY_TYPE, layout=Packed())

@@ -1,11 +1,12 @@
-"""LLaVA-OneVision: packed as LLaVA-NeXT; images so large that lines are shrunk between crops are refused.
+"""LLaVA-OneVision: packed as LLaVA-NeXT; the crops of a large image are shrunk as one map.
 
 The frames of a video are halved, between patches where their number is odd, and one newline ends it.
 """
 
-from tokenprune.family import Family, Video, square
+from tokenprune.family import Family, square
 from tokenprune.frames import Frames, halved
 from tokenprune.layouts import Packed
+from tokenprune.video import Video
 from tokenprune_adapters.towers import BY_TYPE
 
 LLAVA_ONEVISION = Family(

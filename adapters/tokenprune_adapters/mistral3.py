@@ -1,4 +1,4 @@
-"""Pixtral's images of their own size, laid end to end: Mistral Small 3, LightOnOCR; see LLaVA for its first user."""
+"""Pixtral's images of their own size, laid end to end: Mistral Small 3 and Large 4, LightOnOCR; LLaVA is the first."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def _merge(config: Any) -> int:
 
 
 _LAYOUT = Native(grids, _merge, blocks=False)
-MISTRAL3 = Family(model_types=("mistral3",), towers={"pixtral": PIXTRAL}, layout=_LAYOUT)
+MISTRAL3 = Family(model_types=("mistral3", "mistral_large4"), towers={"pixtral": PIXTRAL}, layout=_LAYOUT)
 LIGHTON_OCR = Family(
     model_types=("lighton_ocr",),
     towers={"pixtral": PIXTRAL},

@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
-from tokenprune.family import Family, Video
+from tokenprune.family import Family
 from tokenprune.layout import Seen
 from tokenprune.layouts import Native
+from tokenprune.video import Video
 from tokenprune_adapters.towers import QWEN
 
 
@@ -54,5 +55,5 @@ def _family(*names: str, windows: bool = False, **video: Any) -> Family:
 QWEN2_VL = _family("qwen2_vl")
 QWEN2_5_VL = _family("qwen2_5_vl", windows=True)
 QWEN3_VL = _family("qwen3_vl", "qwen3_vl_moe", "cohere_compass", "cosmos3_omni", marked=True)
-QWEN3_5 = _family("qwen3_5", "qwen3_5_moe", marked=True)
-GLM4V = _family("glm4v", "glm4v_moe", "glm46v", "glm_ocr", marked=True, placeholder="image_token_id")
+QWEN3_5 = _family("qwen3_5", "qwen3_5_moe", "qwen4_exp", marked=True)
+GLM4V = _family("glm4v", "glm4v_moe", "glm46v", "glm_ocr", "glmga", marked=True, placeholder="image_token_id")

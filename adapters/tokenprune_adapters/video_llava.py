@@ -1,8 +1,9 @@
 """Video-LLaVA: an encoder of images and one of videos, whose CLS token comes before each frame."""
 
-from tokenprune.family import Family, Video, square
+from tokenprune.family import Family, square
 from tokenprune.frames import Frames, blocks
 from tokenprune.layouts import Tiles
+from tokenprune.video import Video
 from tokenprune_adapters.towers import CLIP
 
 VIDEO_LLAVA = Family(

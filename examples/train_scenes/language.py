@@ -23,7 +23,7 @@ from tokenprune.scenes.shapes import SHAPES
 
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
 PREFIX = VISUAL + 2  # <s> USER: and the image
-MIX = {"color": 2.5, "shape": 1, "where": 7, "at": 7, "count": 2.5, "exist": 1.5, "read": 1, "background": 0.5}
+MIX = {"color": 4.5, "shape": 1, "where": 4, "at": 4, "count": 3, "exist": 2.5, "read": 1.5, "background": 0.5}
 IGNORED, PADDING = -100, -1
 Notes = dict[str, Tensor]
 

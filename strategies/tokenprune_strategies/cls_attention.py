@@ -7,6 +7,8 @@ from torch import Tensor
 from tokenprune.strategy import Scorer
 from tokenprune.tokens import VisualTokens
 
+_CUES = {"attention": "cls_attention", "logits": "cls_logits", "wide": "wide_cls_attention"}
+
 
 @final
 class ClsAttention(Scorer):
@@ -14,12 +16,15 @@ class ClsAttention(Scorer):
 
     Args:
         heads: ``mean`` or ``sum`` over heads; the ranking is the same.
+        of: ``attention``; ``logits``: what it is before the softmax (GlobalCom2, arXiv 2501.05179); ``wide``: the
+            attention of all heads taken as one (LLaVA-PruMerge, arXiv 2403.15388).
         layer: encoder layer, from 0. None: the layer whose output the language model gets.
         without_cls: on an encoder that has no CLS token, ``received`` takes the attention each token receives, averaged
             over queries and heads (the authors' own rule for SigLIP); ``error`` refuses such a model.
     """
 
     heads: Literal["mean", "sum"] = "mean"
+    of: Literal["attention", "logits", "wide"] = "attention"
     layer: int | None = None
     without_cls: Literal["received", "error"] = "received"
 
@@ -28,7 +33,7 @@ class ClsAttention(Scorer):
         """The CLS row, or the attention received."""
         at = "" if self.layer is None else f"@{self.layer}"
         received = f"|received_attention{at}" if self.without_cls == "received" else ""
-        return frozenset({f"cls_attention{at}{received}"})
+        return frozenset({f"{_CUES[self.of]}{at}{received}"})
 
     def score(self, tokens: VisualTokens) -> Tensor:
         """[B, N] float32."""

@@ -2,13 +2,14 @@
 
 from typing import final
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from tokenprune.budget import Budget, apportion
+from tokenprune.budget import Budget
+from tokenprune.selection import Split
 from tokenprune.strategy import BudgetSplitter
-from tokenprune.tokens import Split, VisualTokens
+from tokenprune.tokens import VisualTokens
+from tokenprune_strategies.dividing import divided, parted
 
 
 @final
@@ -17,17 +18,12 @@ class Equal(BudgetSplitter):
 
     Args:
         important: share of a row's count that is chosen by score, rounded down as VisPruner's authors do.
+        merged: share of a row's count that are carriers, to the nearest, ties up; what is left of it is diverse.
     """
 
     important: float = Field(default=1.0, ge=0, le=1)
+    merged: float = Field(default=0.0, ge=0, le=1)
 
     def split(self, tokens: VisualTokens, scores: Tensor, budget: Budget) -> Split:
         """[B] counts; exact in every unit."""
-        caps = tokens.counts.tolist()
-        counts = [0] * len(caps)
-        for rows, total in budget.units(tokens):
-            shares = apportion(total, [1] * len(rows), [caps[row] for row in rows])
-            for row, share in zip(rows, shares, strict=True):
-                counts[row] = share
-        important = torch.tensor([int(count * self.important) for count in counts], dtype=torch.int64)
-        return Split(important, torch.tensor(counts, dtype=torch.int64) - important)
+        return parted(divided(tokens, budget, [1] * tokens.shape[0]), self.important, self.merged)

@@ -5,8 +5,9 @@ from typing import final
 from torch import Tensor
 
 from tokenprune.budget import Budget
+from tokenprune.selection import Split
 from tokenprune.strategy import BudgetSplitter
-from tokenprune.tokens import Split, VisualTokens
+from tokenprune.tokens import VisualTokens
 from tokenprune_strategies.equal import Equal
 
 
@@ -16,9 +17,11 @@ class GlobalPool(BudgetSplitter):
 
     Args:
         important: share of the budget that is chosen by score, rounded down.
+        merged: share of the budget that are carriers; see `Equal`.
     """
 
     important: float = Equal.model_fields["important"].default
+    merged: float = Equal.model_fields["merged"].default
 
     @property
     def pools(self) -> bool:
@@ -27,4 +30,4 @@ class GlobalPool(BudgetSplitter):
 
     def split(self, tokens: VisualTokens, scores: Tensor, budget: Budget) -> Split:
         """[G] counts, one row for each unit."""
-        return Equal(important=self.important).split(tokens, scores, budget)
+        return Equal(important=self.important, merged=self.merged).split(tokens, scores, budget)

@@ -6,8 +6,9 @@ from typing import final
 import torch
 from torch import Tensor
 
+from tokenprune.selection import Split
 from tokenprune.strategy import Diversifier
-from tokenprune.tokens import Split, VisualTokens
+from tokenprune.tokens import VisualTokens
 from tokenprune_strategies.similarity import MATRIX, far_apart, groups, mask
 
 

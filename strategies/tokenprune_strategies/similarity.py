@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import inf
 
 import torch
@@ -115,3 +115,41 @@ def _nearest(unit: Tensor, among: Tensor | None) -> tuple[Tensor, Tensor | None]
         rows.diagonal(first, 1, 2).fill_(-inf)
         parts.append((rows if among is None else rows.masked_fill(~among[:, None], -inf)).amax(2))
     return torch.cat(parts, 1), rows.flatten(0, 1) if most >= count else None
+
+
+def blocks(unit: Tensor, limit: int) -> Callable[[], Iterator[tuple[slice, Tensor]]]:
+    """All cosines as often as one likes, so many tokens' rows at a time: yields (tokens, [B, M, N] cosines to all).
+
+    Args:
+        unit: [B, N, C] float32, vectors of norm one or zero.
+        limit: bytes of a block; if all fits into one it is computed once.
+    """
+    batch, count = unit.shape[:2]
+    most = max(1, limit // max(1, 4 * batch * count))
+    whole = cosines(unit) if most >= count else None
+
+    def parts() -> Iterator[tuple[slice, Tensor]]:
+        for first in range(0, count, most):
+            part = slice(first, min(first + most, count))
+            yield part, _products(unit[:, part], unit) if whole is None else whole
+
+    return parts
+
+
+class Similarity:
+    """Cosines of some tokens to all others: rows of one product of all pairs where that fits, else computed on demand.
+
+    Args:
+        unit: [B, N, C] float32, vectors of norm one or zero.
+    """
+
+    def __init__(self, unit: Tensor) -> None:
+        self._unit, self._first = unit, base(unit)
+        whole = 4 * unit.shape[1] ** 2 <= MATRIX
+        self._matrix = cosines(unit).flatten(0, 1) if whole else None  # [B * N, N]
+
+    def to(self, pick: Tensor) -> Tensor:
+        """[B, N] cosine of every token to the one at ``pick`` [B, 1]."""
+        if self._matrix is None:
+            return _products(gather(self._unit, pick), self._unit)[:, 0]
+        return self._matrix.index_select(0, (pick + self._first)[:, 0])

@@ -6,8 +6,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from tokenprune.selection import Split
 from tokenprune.strategy import Diversifier
-from tokenprune.tokens import Split, VisualTokens
+from tokenprune.tokens import VisualTokens, ranking
 from tokenprune_strategies.similarity import gather, groups, mask
 from tokenprune_strategies.thinning import Thinning
 
@@ -35,7 +36,8 @@ class SimilarityDedup(Diversifier):
         longest = max(start, default=0)
         if not longest:
             return torch.zeros_like(kept)
-        order = self._listed(tokens, scores, kept)[:, :longest]  # [B, R]
+        free = ~kept if tokens.valid is None else tokens.valid & ~kept
+        order = ranking(scores, free)[:, :longest]  # [B, R]
         chosen = []
         limit = _CACHE if tokens.device.type == "cpu" else _MEMORY
         for rows in groups(len(start), 4 * longest**2, limit):
@@ -43,9 +45,3 @@ class SimilarityDedup(Diversifier):
             left = order[rows].gather(1, thinning.run(start[rows], end[rows], self.step))
             chosen.append(mask(left, end[rows], tokens.shape[1]))
         return torch.cat(chosen)
-
-    def _listed(self, tokens: VisualTokens, scores: Tensor, kept: Tensor) -> Tensor:
-        """[B, N] tokens that may be chosen by falling score, NaN first, ties to the lower index; then the others."""
-        order = scores.argsort(dim=1, descending=True, stable=True)
-        free = ~kept if tokens.valid is None else tokens.valid & ~kept
-        return order.gather(1, free.gather(1, order).byte().argsort(dim=1, descending=True, stable=True))

@@ -4,9 +4,13 @@ import pytest
 import torch
 import transformers.integrations.flash_attention as integration
 import transformers.modeling_flash_attention_utils as flash
+from families import cases, ragged
+from families.tiny import text
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 import tokenprune
+from tokenprune.encode import encode
+from tokenprune.family import family_of, tower_of
 
 IMAGE = 60
 
@@ -103,6 +107,36 @@ def test_flash_attention_answers_as_sdpa(flashed, mode, positions):
     with tokenprune.attach(flashed(model), "random", budget="25%", positions=positions):
         got = MODES[mode](model)
     torch.testing.assert_close(got, want, atol=2e-5, rtol=0)
+
+
+def test_layers_without_rotary_embedding_need_no_positions(flashed):
+    """What one of them would make of gaps, the next layer keeps for good."""
+    language = {
+        "head_dim": 12,
+        "num_hidden_layers": 3,
+        "layer_types": ["full_attention"] * 3,
+        "layer_rope_theta": [0, 1e4, 1e4],
+    }
+    model = ragged.made("muse_glimmer", "MuseGlimmer", ragged.MUSE, text(**language), **ragged.ADAPTER)
+    inputs = ragged.unmarked(model, [0])
+    chunks = {"prefill_chunk_size": 5, "disable_compile": True}
+    with tokenprune.attach(model, "random", budget="25%", positions="keep"):
+        want = _logits(model, **inputs, **chunks)
+    with tokenprune.attach(flashed(model), "random", budget="25%", positions="keep"):
+        torch.testing.assert_close(_logits(model, **inputs, **chunks), want, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["mistral3", "inkling2", "minicpmv4_6", "kimi_k25"])
+def test_the_cue_of_images_end_to_end_is_the_same_under_flash_attention(flashed, name):
+    model = cases.CASES[name].build()
+    inputs, family = cases.CASES[name].inputs(model, [0, 1]), family_of(model)
+    placeholder, pipeline, cues = inputs["input_ids"] == IMAGE, tokenprune.load("vispruner"), []
+    for use in (lambda tower: tower, flashed):
+        use(tower_of(family, model)[0])
+        with torch.no_grad():
+            encoded = encode(family, model, inputs, pipeline, inputs["input_ids"], placeholder)
+        cues.append({name: encoded.tokens.cues[name] for name in encoded.names})
+    torch.testing.assert_close(*cues, atol=1e-6, rtol=0)
 
 
 def test_hidden_positions_come_back(flashed):

@@ -29,7 +29,7 @@ def test_a_pipeline_is_summed_up_by_the_first_line_of_its_file(call):
 
 
 def test_wildcards_narrow_the_list(call):
-    assert [line.split()[0] for line in call("list", "vis*").stdout.splitlines() if line.strip()] == [
+    assert [line.split()[0] for line in call("list", "vispr*").stdout.splitlines() if line.strip()] == [
         "pipeline",
         "vispruner",
     ]
@@ -46,12 +46,12 @@ def test_a_pattern_without_a_match_is_an_error(call):
 
 
 def test_a_broken_pipeline_says_so_and_the_others_are_listed(call, monkeypatch):
-    def find(group, name):
+    def yaml_of(name):
         if name == "divprune":
             raise registry.ConflictingNames("claimed by a and b")
-        return registry.find(group, name)
+        return registry.yaml_of(name)
 
-    monkeypatch.setattr(catalogue, "find", find)
+    monkeypatch.setattr(catalogue, "yaml_of", yaml_of)
     found = {one["name"]: one["summary"] for one in json.loads(call("list", "--json").stdout)["pipelines"]}
     assert found.pop("divprune") == "broken: claimed by a and b"
     assert found

@@ -3,7 +3,7 @@ import json
 import pytest
 
 import tokenprune
-from tokenprune.pipeline import yaml_of
+from tokenprune.registry import yaml_of
 
 
 @pytest.mark.parametrize("name", tokenprune.list_pipelines())

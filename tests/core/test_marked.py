@@ -6,14 +6,28 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenprune import Budget, Scorer, Selection, VisualTokens, load
+from tokenprune import Budget, Merger, Scorer, Selection, VisualTokens, load
 from tokenprune.marked import filled
+from tokenprune.selection import Merge
 from tokenprune.testing import visual_tokens
 
 
 class Sum(Scorer):
     def score(self, tokens):
         return tokens.features.float().sum(-1)
+
+
+class Last(Merger):
+    """The last tokens that nobody chose are carriers, and each becomes the best of its row."""
+
+    def merge(self, tokens, scores, selection, split):
+        left = ~selection.mask if tokens.valid is None else tokens.valid & ~selection.mask
+        number = left.flip(1).cumsum(1).flip(1)
+        carriers = left & (number <= split.merged.to(left.device)[:, None])
+        row, column = carriers.nonzero().unbind(-1)
+        best = scores.masked_fill(~selection.mask, -torch.inf).argmax(1)
+        count = carriers.shape[1]
+        return Merge(carriers, row * count + best[row], row * count + column, torch.ones(len(row)))
 
 
 POOLED = load({"name": "p", "scorer": Sum(), "splitter": "global_pool", "budget": 4})
@@ -72,6 +86,16 @@ def test_scores_are_asked_for_only_if_a_frame_is_empty():
     full = torch.ones(3, 4, dtype=torch.bool)
     selection = Selection(full, ~full)
     assert filled(video(SCENE), selection, [[0, 1, 2]], lambda tokens: 1 / 0) is selection
+
+
+def test_frames_are_filled_before_anything_is_folded():
+    merging = POOLED.replace(merger=Last(), splitter={"use": "global_pool", "merged": 0.25})
+    got = merging.select(video(SCENE))
+    assert got.important.int().tolist() == [[1, 0, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]]
+    assert got.merged.int().tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
+    assert (got.merge.source.tolist(), got.merge.target.tolist()) == ([0], [11])
+    apart = merging.replace(budget="2 per row", splitter={"use": "equal", "merged": 0.5})
+    assert apart.select(video(SCENE)).counts.tolist() == [2, 2, 2]
 
 
 @settings(max_examples=60, deadline=None)

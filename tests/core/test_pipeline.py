@@ -7,7 +7,7 @@ import yaml
 
 from tokenprune import Diversifier, Pipeline, Scorer, TokenpruneError, VisualTokens, list_pipelines, load
 from tokenprune.errors import MissingCue, PipelineError, PluginError
-from tokenprune.pipeline import yaml_of
+from tokenprune.registry import yaml_of
 from tokenprune.tokens import top
 
 MINIMAL = {"name": "mine", "splitter": "equal", "budget": 4}

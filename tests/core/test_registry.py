@@ -7,6 +7,8 @@ import tokenprune
 from tokenprune import Pipeline, Scorer, VisualTokens, load, registry
 from tokenprune.errors import BrokenPlugin, ConflictingNames, PipelineError, PluginError, UnknownName
 from tokenprune.named import strategy_class
+from tokenprune.refusals import refusal
+from tokenprune.registry import yaml_of
 from tokenprune.testing import check_scorer
 
 MAPPING = {"name": "mine", "splitter": "equal", "budget": 4}
@@ -19,7 +21,7 @@ def test_the_built_in_parts_come_through_entry_points():
         assert "tokenprune-vlm" in origins
     assert tokenprune.list_pipelines() == sorted(tokenprune.list_pipelines())
     assert "vispruner" in tokenprune.list_pipelines()
-    assert set(tokenprune.list_strategies()) == {"scorers", "splitters", "diversifiers"}
+    assert set(tokenprune.list_strategies()) == {"scorers", "splitters", "diversifiers", "mergers"}
     assert "cls_attention" in tokenprune.list_strategies()["scorers"]
     assert "llava" in tokenprune.list_families()
 
@@ -44,9 +46,12 @@ def test_listing_imports_nothing(plant):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("cls_atention", "no 'cls_atention' among the scorers; did you mean 'cls_attention'? There is: cls_attention,"),
-        ("zzz", "no 'zzz' among the scorers. There is: cls_attention,"),
-        ("", "no '' among the scorers. There is: cls_attention,"),
+        (
+            "cls_atention",
+            "no 'cls_atention' among the scorers; did you mean 'cls_attention'? There is: attention_received,",
+        ),
+        ("zzz", "no 'zzz' among the scorers. There is: attention_received,"),
+        ("", "no '' among the scorers. There is: attention_received,"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest(name, said):
@@ -76,7 +81,9 @@ def test_two_claims_on_one_name_name_both_and_harm_nobody_else(plant, plugin):
     with pytest.raises(PipelineError, match=r"claimed by tokenprune-vlm .* and rival-package"):
         load("fastervlm")
     assert load("random", budget=3).select(VisualTokens(torch.zeros(1, 6, 2))).counts.tolist() == [3]
-    assert set(registry.broken()) == {"scorers:cls_attention", "pipelines:fastervlm", "pipelines:vispruner"}
+    reads = {f"pipelines:{name}" for name in tokenprune.list_pipelines() if "cls_attention" in yaml_of(name)}
+    assert reads >= {"pipelines:fastervlm", "pipelines:vispruner"}
+    assert set(registry.broken()) == {"scorers:cls_attention"} | reads
 
 
 def test_a_conflict_of_pipelines_names_both(plant):
@@ -125,7 +132,7 @@ def test_a_broken_plug_in_is_named_with_its_reason_and_harms_nobody_else(plant, 
     assert load("fastervlm").name == "fastervlm"
     options = str(Pipeline.model_json_schema())
     assert "cls_attention" in options
-    assert "wrong" not in options
+    assert "'const': 'wrong'" not in options
 
 
 def test_a_broken_family_is_listed_with_its_reason(plant, plugin):
@@ -167,3 +174,14 @@ def test_a_registered_pipeline_that_does_not_validate_is_broken(plant, plugin):
     _package(plugin, mine="name: mine\nsplitter: equall\nbudget: 3")
     plant("pipelines", "mine", "planted_pipelines")
     assert "did you mean 'equal'?" in registry.broken()["pipelines:mine"]
+
+
+def test_a_table_of_refusals_is_read_and_a_broken_one_harms_nobody(plant, plugin):
+    with (plugin / "planted_plugin.py").open("a") as module:
+        module.write("\nNO = {'planted': 'it is planted'}\nWRONG = {'planted': 3}\n")
+    plant("refusals", "a_wrong_one", "planted_plugin:WRONG")
+    plant("refusals", "mine", "planted_plugin:NO")
+    assert refusal("planted") == "it is planted"
+    assert refusal("unheard") is None
+    assert "needs a mapping of model types to reasons" in registry.broken()["refusals:a_wrong_one"]
+    assert list(registry.broken()) == ["refusals:a_wrong_one"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tokenprune import Budget, Pipeline, list_pipelines, load
 from tokenprune.errors import BudgetError, PipelineError
-from tokenprune.pipeline import yaml_of
+from tokenprune.registry import yaml_of
 
 MINIMAL = {"name": "mine", "splitter": "equal", "budget": 4}
 

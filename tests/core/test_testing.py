@@ -9,12 +9,13 @@ from hypothesis import Phase, given
 from hypothesis import strategies as st
 from pydantic import ConfigDict, Field
 
-from tokenprune import BudgetSplitter, Diversifier, Scorer, Split, VisualTokens, load
+from tokenprune import BudgetSplitter, Diversifier, Merge, Merger, Scorer, Split, VisualTokens, load
 from tokenprune.testing import (
     KINDS,
     as_code,
     budgets,
     check_diversifier,
+    check_merger,
     check_pipeline,
     check_scorer,
     check_settings,
@@ -148,7 +149,8 @@ def test_variants_are_the_defaults_and_each_setting_in_turn():
     found = {repr(variant) for variant in variants(ClsAttention)}
     assert repr(ClsAttention()) in found
     assert {repr(ClsAttention(heads="sum")), repr(ClsAttention(without_cls="error"))} <= found
-    assert {repr(Equal(important=x)) for x in (0, 0.5, 1)} == {repr(variant) for variant in variants(Equal)}
+    wanted = {repr(Equal(**{name: x})) for name in ("important", "merged") for x in (0.0, 0.5, 1.0)}
+    assert wanted == {repr(variant) for variant in variants(Equal)}
     assert [repr(variant) for variant in variants(MaxMin)] == ["MaxMin(as_released=False)"]
 
 
@@ -274,15 +276,15 @@ def test_cues_of_other_shapes_can_be_given():
     class Relevance(Scorer):
         @property
         def reads(self):
-            return frozenset({"question"})
+            return frozenset({"caption"})
 
         def score(self, tokens):
-            x, text = tokens.features.float(), tokens.cue("question").float()  # [B, N, C], [B, M, C]
+            x, text = tokens.features.float(), tokens.cue("caption").float()  # [B, N, C], [B, M, C]
             return (x @ text.mT).nan_to_num(0, 0, 0).amax(-1)
 
     with pytest.raises(AssertionError, match="it raises RuntimeError"):
         check_scorer(Relevance())
-    check_scorer(Relevance(), cues={"question": lambda x: torch.ones(len(x), 2, x.shape[2])})
+    check_scorer(Relevance(), cues={"caption": lambda x: torch.ones(len(x), 2, x.shape[2])})
 
 
 # --- splitters -------------------------------------------------------------------------------------------------------
@@ -323,6 +325,42 @@ def test_the_splitter_below_is_right_when_nothing_is_wrong():
 def test_splits_that_break_a_rule(wrong, said):
     message = fails(check_splitter, Splits(wrong=wrong), said)
     assert "with Budget(" in message
+
+
+class Fewer(BudgetSplitter):
+    wrong: str
+
+    @property
+    def adaptive(self):
+        return self.wrong != "not said"
+
+    def split(self, tokens, scores, budget):
+        counts = [0] * len(tokens.counts)
+        for rows, total in budget.units(tokens):
+            everything = int(tokens.counts[rows].sum())
+            half = total if total == everything and self.wrong != "not all" else (total + 1) // 2
+            left = min({"more": total + 1, "none": 0}.get(self.wrong, half), everything)
+            for row in rows:
+                counts[row] = min(left, int(tokens.counts[row]))
+                left -= counts[row]
+        return Split(torch.tensor(counts), torch.zeros(len(counts), dtype=torch.int64))
+
+
+def test_an_adaptive_splitter_may_keep_fewer():
+    check_splitter(Fewer(wrong="nothing"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("not said", "as the budget says; got"),
+        ("not all", "as the budget says; got"),
+        ("more", "keep at most"),
+        ("none", "keep a token at least"),
+    ],
+)
+def test_adaptive_splits_that_break_a_rule(wrong, said):
+    fails(check_splitter, Fewer(wrong=wrong), said)
 
 
 # --- diversifiers ----------------------------------------------------------------------------------------------------
@@ -367,6 +405,93 @@ def test_choices_that_break_a_rule(wrong, said):
     assert "with Split(" in message
 
 
+# --- mergers ---------------------------------------------------------------------------------------------------------
+
+
+class Merges(Merger):
+    """Carriers are the first free tokens; every free token is folded into the first token of its row that stays."""
+
+    wrong: str
+
+    def merge(self, tokens, scores, selection, split):
+        batch, count = tokens.shape
+        valid = torch.ones(batch, count).bool() if tokens.valid is None else tokens.valid
+        free = valid & ~selection.mask
+        carriers = self._carriers(free, valid, selection.mask, split.merged)
+        stays = selection.mask | carriers
+        into = stays.byte().argmax(1, keepdim=True).expand(batch, count)
+        if self.wrong == "last":
+            into = (~stays).byte().argmax(1, keepdim=True).expand(batch, count)
+        first = torch.arange(batch)[:, None] * count
+        come = free & ~carriers & stays.any(1, keepdim=True)
+        source, target = (torch.arange(count) + first).flatten(), (into + first).flatten()
+        merge = Merge(carriers, source, target, self._weight(tokens, come, valid, stays).flatten())
+        return self._spoil(merge, count)
+
+    def _carriers(self, free, valid, chosen, merged):
+        order = -torch.arange(free.shape[1]).expand(free.shape).float()
+        if self.wrong == "too few":
+            merged = (merged - 1).clamp(min=0)
+        open_ = {"not valid": ~chosen, "chosen": valid}.get(self.wrong, free)
+        return top(order, merged, open_)
+
+    def _weight(self, tokens, come, valid, stays):
+        x = tokens.features.float()
+        weight = {
+            "none": come.float(),
+            "infinite": torch.where(come, torch.inf, 0.0),
+            "reads invalid": torch.where(come, x.sum((1, 2))[:, None].nan_to_num(0, 0, 0).cos(), 0.0),
+            "coupled": come.float() * len(x),
+            "of invalid": (~valid & stays.any(1, keepdim=True)).float(),
+            "full rows": torch.where(come | stays, 0.5, 0.0),
+            "other row": (come & stays.any(1).all()).float(),
+            "restless": come * (1.0 + torch.rand((), generator=GENERATOR)),
+        }
+        return weight.get(self.wrong, weight["none"])
+
+    def _spoil(self, merge, count):
+        carriers, source, target, weight = merge.carriers, merge.source, merge.target, merge.weight
+        return {
+            "carrier type": Merge(carriers.int(), source, target, weight),
+            "edge type": Merge(carriers, source.int(), target, weight),
+            "weight type": Merge(carriers, source, target, weight.double()),
+            "edge shape": Merge(carriers, source[:, None], target[:, None], weight[:, None]),
+            "other row": Merge(carriers, source, target.roll(count), weight),
+        }.get(self.wrong, merge)
+
+
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+def test_the_merger_below_is_right_when_nothing_is_wrong():
+    check_merger(Merges(wrong="none"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("carrier type", "what carries is torch.bool ["),
+        ("not valid", "what carries holds valid tokens only"),
+        ("chosen", "carriers were not chosen before"),
+        ("too few", "each row has `split.merged` carriers"),
+        ("edge type", "source, target and weight are [E] int64, int64, float32"),
+        ("weight type", "source, target and weight are [E] int64, int64, float32"),
+        ("edge shape", "source, target and weight are [E] int64, int64, float32"),
+        ("infinite", "weights are finite"),
+        ("of invalid", "sources are valid tokens"),
+        ("last", "targets are carriers or tokens that stay"),
+        ("other row", "no edge leaves its row"),
+        ("full rows", "where nothing is dropped nothing changes"),
+        ("reads invalid", "tokens that are not valid change no merge"),
+        ("coupled", "prompts change no merge of each other"),
+        ("restless", "two calls on the same tokens give the same answer"),
+    ],
+)
+def test_merges_that_break_a_rule(wrong, said):
+    message = fails(check_merger, Merges(wrong=wrong), said)
+    assert "with Split(" in message
+
+
 # --- pipelines -------------------------------------------------------------------------------------------------------
 
 RIGHT = {"name": "mine", "scorer": "random", "splitter": {"use": "equal", "important": 0.5}, "diversifier": "max_min"}
@@ -379,7 +504,7 @@ RIGHT = {"name": "mine", "scorer": "random", "splitter": {"use": "equal", "impor
         ("diversifier", Chooses, "too few", "together, as the budget says"),
         ("diversifier", Chooses, "dtype", "diverse is torch.bool"),
         ("diversifier", Chooses, "not valid", "diverse holds valid tokens only"),
-        ("diversifier", Chooses, "kept", "important and diverse share no token"),
+        ("diversifier", Chooses, "kept", "important, diverse and merged share no token"),
         ("diversifier", Chooses, "coupled", "prompts change no selection of each other"),
         ("diversifier", Chooses, "reads invalid", "tokens that are not valid change no selection"),
     ],

@@ -10,8 +10,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterf
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLVisionAttention
 
-from tokenprune.cues import cls_row, received, tap
+from tokenprune.cues import tap
 from tokenprune.errors import AttachError
+from tokenprune.reductions import cls_row, received
 
 FLASH = "someone/flash-attn"
 

@@ -7,8 +7,9 @@ import torch
 from transformers import LlamaConfig, LlamaModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from tokenprune.cues import cls_row, received, tap
+from tokenprune.cues import tap
 from tokenprune.errors import AttachError
+from tokenprune.reductions import cls_row, received
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """Families that pack an overview and crops, unpadded, with a newline at the end of each line."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from families.tiny import CLIP, IMAGE, SIGLIP, VIDEO, Case, alive, noise, padded, rows, text
@@ -18,12 +18,14 @@ class Image:
         crops: (down, across); None: only the overview.
         canvas: (h, w) of the tokens without padding.
         offset: (y, x) of the first token that is no padding.
+        shrunk: (h, w) of the tokens after shrinking. None: they are not shrunk.
     """
 
     size: tuple[int, int]
     crops: tuple[int, int] | None
     canvas: tuple[int, int] = (0, 0)
     offset: tuple[int, int] = (0, 0)
+    shrunk: tuple[int, int] | None = None
 
     @property
     def count(self):
@@ -33,13 +35,15 @@ class Image:
     @property
     def rows(self):
         """Feature rows: those of the overview, and each line with its newline; a lone overview has one newline."""
-        return SIDE**2 + (self.canvas[0] * (self.canvas[1] + 1) if self.crops else 1)
+        height, width = self.shrunk or self.canvas
+        return SIDE**2 + (height * (width + 1) if self.crops else 1)
 
 
 WIDE = Image((24, 30), (2, 2), (8, 10), (1, 0))
 FLAT = Image((12, 36), (1, 2), (3, 10), (1, 0))
 HIGH = Image((36, 14), (2, 1), (10, 3), (0, 1))
 SEVERAL = [[WIDE, FLAT], [HIGH]]
+SHRUNK = [[replace(WIDE, shrunk=(6, 7))], [HIGH]]  # where two crops at most are kept, 8 x 10 tokens are too many
 ONE = [[WIDE], [Image((12, 36), None), Image((36, 14), None)], [HIGH]]  # several images of a prompt are not cropped
 
 
@@ -67,7 +71,7 @@ def llava_next_video():
     return _llava(LlavaNextVideoConfig, LlavaNextVideoForConditionalGeneration, CLIP, "llama", **more)
 
 
-def llava_onevision(pins=PINS):
+def llava_onevision(most=9):
     from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
 
     config = LlavaOnevisionConfig(
@@ -75,11 +79,37 @@ def llava_onevision(pins=PINS):
         text_config=text(model_type="qwen2"),
         image_token_index=IMAGE,
         video_token_index=VIDEO,
-        image_grid_pinpoints=pins,
+        image_grid_pinpoints=PINS,
+        vision_aspect_ratio=f"anyres_max_{most}",
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
     )
     return alive(LlavaOnevisionForConditionalGeneration(config))
+
+
+def granite4_vision():
+    from transformers import Granite4VisionConfig, Granite4VisionForConditionalGeneration
+
+    vision = {**SIGLIP, "hidden_size": 64, "image_size": SIDE * PATCH, "patch_size": PATCH // 2}
+    config = Granite4VisionConfig(
+        vision_config=vision,
+        text_config=text(),
+        qformer_config={
+            "model_type": "blip_2_qformer",
+            "num_hidden_layers": 1,
+            "intermediate_size": 64,
+            "cross_attention_frequency": 1,
+            "use_qformer_text_input": False,
+        },
+        image_token_index=IMAGE,
+        image_grid_pinpoints=PINS,
+        vision_feature_select_strategy="full",
+        downsample_rate="1/2",
+        deepstack_layer_map=[[-2, 0]],
+        spatial_vision_layer=-1,
+        spatial_target_layers=[1],
+    )
+    return alive(Granite4VisionForConditionalGeneration(config))
 
 
 def packed(images, *, count_images=False):
@@ -121,7 +151,11 @@ def laid_out(images, prompts):
 CASES = {
     "llava_next": Case(llava_next, packed(SEVERAL), locate=laid_out(SEVERAL, (0, 1))),
     "llava_next_video": Case(llava_next_video, packed(SEVERAL), locate=laid_out(SEVERAL, (0, 1))),
+    "granite4_vision": Case(granite4_vision, packed(SEVERAL), locate=laid_out(SEVERAL, (0, 1))),
     "llava_onevision": Case(
         llava_onevision, packed(ONE, count_images=True), (0, 1, 2), locate=laid_out(ONE, (0, 1, 2)), images=4
+    ),
+    "llava_onevision, shrunk": Case(
+        lambda: llava_onevision(2), packed(SHRUNK), locate=laid_out(SHRUNK, (0, 1)), images=2
     ),
 }

@@ -13,7 +13,9 @@ if __name__ == "__main__":
 import torch  # noqa: E402  (the path is set above)
 from families import cases  # noqa: E402
 
-from tokenprune.family import family_of, tower_of  # noqa: E402
+from tokenprune.family import Family, family_of, tower_of  # noqa: E402
+from tokenprune.refusals import refusal  # noqa: E402
+from tokenprune.registry import list_families, resolve  # noqa: E402
 from tokenprune.testing import check_family  # noqa: E402
 from tokenprune.testing.family import CHECKS  # noqa: E402
 
@@ -49,14 +51,28 @@ The checks:
 - detach: afterwards the model has the same bits, attributes and hooks.
 - receipt: the budget of each image or video is kept to the token, and slots are those that the language model got.
 - cue: each token's cue is what the model's eager attention shows, pooled over what derivatives say it is made of.
-- features: each token's vector is the mean of what enters the projector for it.
+- features: each token's vector is the mean of what enters the projector for it; separators show nothing of the image.
 - place: each token's line and column are where the pixels lie that it is made of.
 
 Cues: `CLS row` is the attention that the CLS token pays; `received` the mean that each patch receives, where there is
-no CLS token. Layouts: `tiles` of one size, `native` size of each image, `packed` crops with an overview.
+no CLS token; `CLS rows` what the CLS token of each tile pays to its own tile. Layouts: `tiles` of one size, `native`
+size of each image, `packed` crops with an overview, `views` an image as a whole and in crops, `latents` that sum up
+what they look at, `crossed`: tiles that the text looks at through cross-attention, so that the prompt keeps its length
+and the images' keys and values get fewer.
 
 Not applicable:
 
+"""
+REFUSED = """
+## Refused
+
+Models of the image-text-to-text mapping of transformers that cannot be pruned, and why; attaching says the same.
+
+"""
+UNKNOWN = """
+## Unknown
+
+Models of that mapping for which no family is registered; attaching them raises `UnknownFamily`:
 """
 SIGN = {"passed": "✓", "failed": "✗", "not applicable": "–"}
 
@@ -93,8 +109,9 @@ def row(name):
     family = family_of(model)
     _, tower = tower_of(family, model)
     cue = {None: "received", "first": "CLS row", "last": "CLS row (last)"}[tower.cls] if tower.attention else "none"
-    said = [model.config.model_type, model.config.vision_config.model_type, *_signs(name)]
-    return _line([*said, cue, family.positions, cases.layout(name), _videos(name)])
+    cue = "CLS rows" if "cls_attention" in tower.reads else cue
+    encoder = model.config.vision_config.model_type if family.tower else "none"
+    return _line([name, encoder, *_signs(name), cue, family.positions, cases.layout(name), _videos(name)])
 
 
 def _line(facts):
@@ -117,15 +134,34 @@ def _table(columns, lines):
     return "\n".join([_line(columns), "|" + " --- |" * len(columns), *lines]) + "\n"
 
 
+def mapping():
+    """Every model type of the mapping for images and text of the transformers that is installed, and its class."""
+    from transformers.models.auto import modeling_auto
+
+    return dict(modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
+
+
+def promised(such=lambda family: True):
+    """Model types of all registered families that are such."""
+    found = [resolve("tokenprune.families", name, lambda it: isinstance(it, Family), "") for name in list_families()]
+    return {model_type for one in found if such(one) for model_type in one.model_types}
+
+
+def rest():
+    """The sections on models that are not proven."""
+    others = sorted(mapping().keys() - promised())
+    refused = [f"- `{name}`: {refusal(name)}." for name in others if refusal(name)]
+    unknown = [f"`{name}`" for name in others if not refusal(name)]
+    return REFUSED + "\n".join(refused) + "\n" + UNKNOWN + ", ".join(unknown) + ".\n"
+
+
 def page():
     """The whole page."""
     images = _table(
-        ["model type", "encoder", "proven", *CHECKS, "cue", "positions", "layout", "videos"], map(row, cases.CASES)
+        ["model", "encoder", "proven", *CHECKS, "cue", "positions", "layout", "videos"], map(row, cases.CASES)
     )
-    videos = _table(
-        ["model type", "proven", *CHECKS], [_line([name, *_signs(name, videos=True)]) for name in cases.VIDEOS]
-    )
-    return HEAD + images + VIDEOS + videos + ABOUT + "\n".join(reasons()) + "\n"
+    videos = _table(["model", "proven", *CHECKS], [_line([name, *_signs(name, videos=True)]) for name in cases.VIDEOS])
+    return HEAD + images + VIDEOS + videos + ABOUT + "\n".join(reasons()) + "\n" + rest()
 
 
 if __name__ == "__main__":

@@ -40,3 +40,20 @@ def test_every_newline_stays_and_the_budget_is_of_tokens_that_arrive(asked):
     assert [image.before for image in pruned.receipt.images] == [
         one.rows - count for one, count in zip(images, lines, strict=True)
     ]
+
+
+def test_rows_of_a_shrunk_image_are_its_overview_and_its_map():
+    image = crops.Image((40, 40), (2, 2), (10, 10), shrunk=(5, 5))
+    model = crops.llava_onevision(1)
+    call = crops.packed([[image]], count_images=True)(model, [0])
+    pipeline = tokenprune.load("vispruner")
+    with torch.no_grad():
+        encoded = encode(family_of(model), model, call, pipeline, call["input_ids"], call["input_ids"] == tiny.IMAGE)
+    tokens = encoded.tokens
+    assert tokens.counts.tolist() == [25, 25]
+    assert tokens.overview.tolist() == [True, False]
+    assert tokens.grid == (5, 5)
+    assert encoded.index.tolist() == [
+        *range(25),
+        *(one for y in range(5) for one in (*range(25 + 5 * y, 30 + 5 * y), -1)),
+    ]

@@ -1,8 +1,8 @@
 import pytest
-from families import cases, document
+import torch
+from families import cases, document, native
 
-from tokenprune.family import Family
-from tokenprune.registry import list_families, resolve
+import tokenprune
 from tokenprune.testing.family import CHECKS
 
 
@@ -18,15 +18,12 @@ def test_family_is_proven_with_videos(name):
 
 
 def test_every_model_that_is_said_to_take_videos_is_proven_with_them():
-    found = [resolve("tokenprune.families", name, lambda it: isinstance(it, Family), "") for name in list_families()]
-    promised = {model_type for one in found if one.video is not None for model_type in one.model_types}
+    promised = document.promised(lambda family: family.video is not None)
     assert promised == {document.report(name, videos=True).model_type for name in cases.VIDEOS}
 
 
 def test_every_registered_model_is_proven():
-    found = [resolve("tokenprune.families", name, lambda it: isinstance(it, Family), "") for name in list_families()]
-    promised = {model_type for one in found for model_type in one.model_types}
-    assert promised == {document.report(name).model_type for name in cases.CASES}
+    assert document.promised() == {document.report(name).model_type for name in cases.CASES}
 
 
 @pytest.mark.parametrize(("every", "videos", "least"), [(cases.CASES, False, 20), (cases.VIDEOS, True, 10)])
@@ -39,3 +36,12 @@ def test_most_checks_apply(every, videos, least):
 
 def test_page_is_current():
     assert document.PAGE.read_text(encoding="utf-8") == document.page()
+
+
+@pytest.mark.parametrize("asked", ["keep", "renumber", None])
+def test_ids_that_are_places_are_kept_and_the_receipt_says_so(asked):
+    model = native.qwen2_vl()
+    changes = {} if asked is None else {"positions": asked}
+    with tokenprune.attach(model, "divprune", budget=2, **changes) as pruned, torch.no_grad():
+        model(**native.patches(model, [0]))
+    assert pruned.receipt.positions == "keep"

@@ -3,7 +3,7 @@ from importlib import import_module
 
 import pytest
 import torch
-from families import crops, native, tiles
+from families import crops, native, sized, tiles
 
 import tokenprune
 from tokenprune.errors import MissingCue, UnprunedInputWarning, UnsupportedMode
@@ -66,24 +66,6 @@ def test_video_is_refused_by_prune_inputs(qwen, video):
         tokenprune.prune_inputs(qwen, video, "divprune", positions="renumber")
 
 
-def test_image_that_is_shrunk_between_its_crops_is_refused():
-    side = crops.SIDE * crops.PATCH
-    model = crops.llava_onevision([[4 * side, 4 * side]])
-    image = crops.Image((4 * side, 4 * side), (4, 4), (0, 0))
-    inputs = crops.packed([[image]], count_images=True)
-    call = inputs(model, [0])
-    with torch.no_grad():
-        features = model.model.get_image_features(
-            call["pixel_values"], call["image_sizes"], batch_num_images=call["batch_num_images"], return_dict=True
-        )
-    count = len(features.pooler_output[0])
-    assert count < (1 + 16) * crops.SIDE**2  # shrunk
-    ids = torch.tensor([[1, 7, *[crops.IMAGE] * count, 8, 9]])
-    call |= {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    with tokenprune.attach(model, "vispruner", budget=4), pytest.raises(UnsupportedMode, match="shrunk"):
-        model.generate(**call, max_new_tokens=2)
-
-
 @pytest.mark.parametrize("build", [tiles.llava, crops.llava_next, native.qwen2_vl])
 def test_wrong_number_of_placeholders_is_refused(build):
     model = build()
@@ -103,3 +85,11 @@ def test_cue_of_an_encoder_without_attention_is_refused_with_what_works(pipeline
     model = tiles.got_ocr2()
     with pytest.raises(MissingCue, match="divprune"):
         tokenprune.attach(model, pipeline)
+
+
+def test_pixels_that_the_encoder_does_not_read_are_refused():
+    model = sized.fuyu()
+    call = sized.lines(model, [0])
+    call["image_patches"] = call.pop("pixel_values")
+    with tokenprune.attach(model, "divprune", budget=2), pytest.raises(UnsupportedMode, match="no pixel_values"):
+        model.generate(**call, max_new_tokens=2)

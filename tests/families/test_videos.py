@@ -12,6 +12,7 @@ from transformers import CompileConfig
 import tokenprune
 from tokenprune import modality
 from tokenprune.errors import UnsupportedMode
+from tokenprune.family import family_of
 from tokenprune.testing.family.subject import most
 
 CASES = videos.CASES
@@ -92,6 +93,48 @@ class TestBudget:
         model, call = ask("qwen3_vl")
         receipt = receipt_of(model, call, budget=budget)
         assert receipt.after == {"0%": 0, "100%": receipt.before}[budget]
+
+
+class TestFolding:
+    """Tokens are folded into others of the same encoder, in images and in videos alike."""
+
+    def test_what_is_folded_beside_images_is_what_is_folded_alone(self):
+        model, call = ask("llava_onevision")
+        pipeline = tokenprune.load("visionzip", budget="30%", splitter={"use": "equal", "merged": 0.5})
+        short = tokenprune.prune_inputs(model, call, pipeline)
+        images = {"pixel_values", "image_sizes", "batch_num_images"}
+        alone = {key: value for key, value in call.items() if key not in images}
+        alone["input_ids"] = alone["input_ids"].masked_fill(alone["input_ids"] == IMAGE, 9)
+        other = tokenprune.prune_inputs(model, alone, pipeline)
+        assert sum(len(one.merged) for one in other.receipt.images) > 0
+        found, wanted = (
+            torch.cat([part.flatten(0, -2) for part in one["mm_encoder_outputs"]["video"].pooler_output])
+            for one in (short, other)
+        )
+        assert torch.equal(found, wanted)
+
+    def test_an_image_is_not_folded_into_a_video(self):
+        model, call = ask("qwen2_vl")
+        changes = {"splitter": {"use": "global_pool", "merged": 0.5}, "positions": "renumber", "scorer": None}
+        with pytest.raises(UnsupportedMode, match="folds tokens of images and of videos into each other"):
+            tokenprune.prune_inputs(model, call, "visionzip", budget="6 per prompt", **changes)
+        short = tokenprune.prune_inputs(model, call, "visionzip", budget=6, **changes)
+        assert [one.after for one in short.receipt.images] == [6, 6, 4, 6]
+
+
+def test_the_text_of_a_prompt_is_neither_its_images_nor_its_videos():
+    model, call = ask("qwen2_vl")
+    pipeline = tokenprune.load(
+        {"name": "asked", "scorer": "text_relevance", "splitter": "equal", "space": "projected", "budget": 2}
+    )
+    asked = modality.see(family_of(model), model, call, pipeline, call["input_ids"], call["attention_mask"])
+    ids, mask = call["input_ids"], call["attention_mask"].bool()
+    last = [int(((row == IMAGE) | (row == VIDEO)).nonzero().max()) for row in ids]
+    words = [row[at + 1 :][here[at + 1 :]] for row, here, at in zip(ids, mask, last, strict=True)]
+    question = asked.tokens.cue("question")  # [B, M, C]
+    for row, prompt in enumerate(asked.tokens.sample.tolist()):
+        wanted = model.get_input_embeddings()(words[prompt])
+        assert torch.equal(question[row, : len(wanted)], wanted)
 
 
 class TestMarkedFrames:

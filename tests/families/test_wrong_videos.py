@@ -6,10 +6,11 @@ from importlib import import_module
 import pytest
 from families import videos
 
-from tokenprune.family import Video, family_of, square
+from tokenprune.family import family_of, square
 from tokenprune.frames import Frames, blocks, halved
 from tokenprune.layouts import Native
 from tokenprune.testing import check_family
+from tokenprune.video import Video
 
 
 def unweighted(config):

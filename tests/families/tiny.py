@@ -70,7 +70,7 @@ def alive(model, seed=0):
             else:
                 weight.copy_(noise * 0.3)
     with torch.no_grad():
-        head = model.get_output_embeddings().weight
+        head = (model.get_output_embeddings() or model.language_model.get_output_embeddings()).weight
         head[[PAD, VIDEO, IMAGE, *range(MARK, VIDEO)]] = 0  # the mean of all logits, so never the largest
     config = model.generation_config
     config.pad_token_id, config.eos_token_id, config.do_sample = PAD, None, False

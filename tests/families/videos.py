@@ -2,7 +2,7 @@
 
 import torch
 from einops import rearrange
-from families import crops, native, tiles
+from families import crops, native, ragged, tiles
 from families.tiny import BEGIN, END, IMAGE, VIDEO, Case, noise, padded, rows
 
 # of each prompt, in order: (frames, height, width) in patches; an image has one frame
@@ -113,8 +113,9 @@ STAMPED = (
     native.qwen3_5_moe,
     native.cohere_compass,
     native.cosmos3_omni,
+    ragged.qwen4_exp,
 )
-FRAMED = (native.glm4v, native.glm46v, native.glm_ocr, native.glm4v_moe)
+FRAMED = (native.glm4v, native.glm46v, native.glm_ocr, native.glm4v_moe, ragged.glmga)
 STACKED = {
     "llava_onevision": Case(
         crops.llava_onevision,

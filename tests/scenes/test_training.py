@@ -111,7 +111,7 @@ def test_labels_say_what_is_in_the_scene(recipe: Any) -> None:
 def test_windows_are_cut_around_their_thing(recipe: Any) -> None:
     batch = recipe.data.window_batch(recipe.data.Share(8), 0)
     assert batch["pixels"].shape == (8, 3, 48, 48)
-    middle = batch["patches"].view(8, 6, 6, 5)[:, 1:5, 1:5].flatten(1, 2)
+    middle = batch["patches"].view(8, 6, 6, 6)[:, 1:5, 1:5].flatten(1, 2)
     assert all((middle[i, :, :4] == batch["center"][i]).all(-1).any() for i in range(8))
     whole = recipe.data.pixels(scenes.draw(0, "sparse", 1))
     y, x = divmod(int(batch["positions"][0, 1]) - 1, 16)

@@ -9,7 +9,24 @@ from tokenprune import VisualTokens, load
 from tokenprune_strategies.cls_attention import ClsAttention
 
 SHAPES = [(1, 70, 16), (3, 150, 8)]
-NAMES = ("vispruner", "fastervlm", "divprune", "random", "uniform")
+SHIPPED = ("vispruner", "fastervlm", "divprune", "random", "uniform", "scope", "agilepruner", "adaptprune", "hiprune")
+PARTS = (
+    "dpp",
+    "pivots",
+    "density_peaks",
+    {"use": "windowed", "share": "mean"},
+    {"use": "windowed", "segments": 7, "scorer": "uniform"},
+    {"use": "union", "first": "by_score", "then": {"use": "suppression", "decay": "subtract"}, "share": 0.4},
+    {"use": "facility_location", "temperature": 0.2, "cover": "question"},
+)
+MADE = {
+    f"of {part}": {"name": "made", "scorer": "cls_attention", "splitter": splitter, "diversifier": part, "budget": 33}
+    for part in PARTS
+    for splitter in [{"use": "equal", "important": 0.3}]
+}
+NAMES = [*SHIPPED, *(pytest.param(made, id=name) for name, made in MADE.items())]
+FOLDING = ("visionzip", "prumerge_plus", "vscan", "vflowopt", "llavolta", "pool", "vmtc", "tome", "region")
+CUES = ("cls_attention", "cls_attention@5", "wide_cls_attention@-1", "received_attention@-2")
 SYNCS = ("_local_scalar_dense", "nonzero", "aten.equal", "masked_select", "unique", "is_nonzero")
 
 
@@ -19,11 +36,15 @@ def drawn(shape, seed=0, device="cpu", counts=None, group=None):
     batch, count, _ = shape
     x, attention = torch.randn(shape, generator=g), torch.rand(batch, 4, count, generator=g)
     valid = None if counts is None else (torch.arange(count) < torch.tensor(counts)[:, None]).to(device)
-    rest = {"cues": {"cls_attention": attention.to(device)}, "valid": valid, "group": group}
+    cues = dict.fromkeys(CUES, attention)
+    cues |= {"received_attention@8": attention, "received_attention": attention.flip(2)}
+    cues |= {name: torch.randn(batch, 6, count, generator=g) for name in ("mean_keys", "keys@-1")}
+    cues["question"] = torch.randn(batch, 4, shape[2], generator=g)
+    rest = {"cues": {name: cue.to(device) for name, cue in cues.items()}, "valid": valid, "group": group}
     return VisualTokens.on_grid(x.to(device), (10, count // 10), **rest)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *FOLDING])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_device_that_knows_no_values_will_do(name, shape):
     """The meta device has shapes only: reading a value from it is an error, and so is mixing it with another."""
@@ -31,7 +52,7 @@ def test_a_device_that_knows_no_values_will_do(name, shape):
     assert selection.mask.shape == shape[:2]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *FOLDING])
 def test_ragged_tokens_are_counted_once_and_never_looked_at_again(name):
     counts = [150, 40, 9]
     tokens = drawn(SHAPES[1], device="meta", counts=counts)
@@ -91,13 +112,14 @@ class Guard(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("counts", [None, [150, 40, 9]])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *FOLDING])
 def test_no_operation_waits_for_a_value(name, counts):
     tokens, pipeline = drawn(SHAPES[1], counts=counts, group=torch.tensor([0, 0, 1])), load(name, budget=33)
     assert tokens.counts.sum() > 0  # the one thing that is read: how many tokens are valid
-    with Guard(tokens.features, tokens.cues["cls_attention"], tokens.place) as guard:
+    with Guard(tokens.features, *tokens.cues.values(), tokens.place) as guard:
         selection = pipeline.select(tokens)
-    assert name == "random" or id(selection.important) in guard.drawn or id(selection.diverse) in guard.drawn
+    parts = (selection.important, selection.diverse, selection.merged)
+    assert name == "random" or any(id(part) in guard.drawn for part in parts)
 
 
 @pytest.mark.parametrize("read", [lambda x: x.sum().item(), lambda x: x[x > 0].sum(), lambda x: float(x.sum())])
@@ -110,7 +132,7 @@ def test_waiting_for_a_value_is_noticed(read, monkeypatch):
         load("fastervlm", budget=33).select(drawn(SHAPES[0], device="meta"))
 
 
-@pytest.mark.parametrize("name", ["vispruner", "divprune"])
+@pytest.mark.parametrize("name", ["vispruner", "divprune", "scope", "id_selection"])
 def test_even_batches_send_nothing_to_the_device(name):
     class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):

@@ -6,8 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenprune import Budget, VisualTokens, load
+from tokenprune_strategies.adaptive import Adaptive
 from tokenprune_strategies.equal import Equal
 from tokenprune_strategies.global_pool import GlobalPool
+from tokenprune_strategies.proportional import Proportional
+from tokenprune_strategies.wishes import wishes
 
 
 @st.composite
@@ -80,3 +83,83 @@ def test_a_pool_ranks_all_rows_together():
     assert GlobalPool().pools
     mask = load("fastervlm", splitter="global_pool", budget=4).select(tokens).mask
     assert mask.tolist() == [[False] * 3, [True] * 3, [False, False, True]]
+
+
+# --- by what the scores say ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "counts"),
+    [
+        ({}, [2, 6, 0]),  # means 1, 3, 0
+        ({"of": "sum"}, [4, 4, 0]),  # sums 6, 6, 0: the second row has two tokens, and takes no more
+        ({"how": "softmax"}, [1, 6, 1]),  # 1 : e^2 : e^-1
+        ({"how": "softmax", "temperature": 1e6}, [3, 3, 2]),
+    ],
+)
+def test_rows_get_what_their_scores_say(settings, counts):
+    scores = torch.tensor([[1.0] * 6, [3.0] * 6, [0.0] * 6])
+    valid = torch.ones(3, 6).bool()
+    if settings.get("of") == "sum":
+        valid[1, 4:], scores[1] = False, 1.5
+    tokens = VisualTokens(torch.zeros(3, 6, 1), valid=valid, group=torch.zeros(3).long())
+    assert Proportional(**settings).split(tokens, scores, Budget.parse(8)).total.tolist() == counts
+
+
+def test_scores_below_zero_weigh_nothing_or_less():
+    tokens = VisualTokens(torch.zeros(2, 20, 1), group=torch.zeros(2).long())
+    scores = torch.tensor([[-3.0] * 20, [0.1] * 20])
+    assert Proportional().split(tokens, scores, Budget.parse(20)).total.tolist() == [0, 20]
+    assert Proportional(how="softmax").split(tokens, scores, Budget.parse(20)).total.tolist() == [1, 19]
+
+
+def test_images_do_not_share_a_budget():
+    scores = torch.tensor([[1.0] * 6, [3.0] * 6])
+    tokens = VisualTokens(torch.zeros(2, 6, 1))
+    for how in ("linear", "softmax"):
+        assert Proportional(how=how).split(tokens, scores, Budget.parse(3)).total.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf"), 3e38])
+@pytest.mark.parametrize("how", ["linear", "softmax"])
+def test_odd_scores_divide_a_budget_too(odd, how):
+    tokens = VisualTokens(torch.zeros(2, 6, 1), group=torch.zeros(2).long())
+    split = Proportional(how=how, of="sum").split(tokens, torch.full((2, 6), odd), Budget.parse(5))
+    assert split.total.sum() == 5
+
+
+# --- as many as an image asks for ------------------------------------------------------------------------------------
+
+
+def test_outliers_are_counted_as_in_a_box_plot():
+    x = torch.randn(5, 40, generator=torch.Generator().manual_seed(0)) ** 3
+    valid = torch.rand(5, 40, generator=torch.Generator().manual_seed(1)) < 0.8
+    found = wishes(VisualTokens(torch.zeros(5, 40, 1), valid=valid), x, "outliers").tolist()
+    for row, count in enumerate(found):
+        values = x[row, valid[row]]
+        low, high = values.quantile(0.25), values.quantile(0.75)
+        assert count == (values > high + 1.5 * (high - low)).sum()
+    assert min(found) > 0
+
+
+def test_entropy_and_rank_are_effective_numbers():
+    four = torch.tensor([[1.0, 1, 1, 1, 0, 0], [5, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]])
+    assert wishes(VisualTokens(torch.zeros(3, 6, 1)), four, "entropy").tolist() == [4, 1, 0]
+    axes = torch.eye(6)[[0, 0, 1, 1, 2, 2]]
+    features = torch.stack([axes, axes[:1].expand(6, 6), torch.eye(6)])
+    valid = torch.ones(3, 6).bool()
+    valid[2, 4:] = False
+    assert wishes(VisualTokens(features, valid=valid), four, "rank").tolist() == [3, 1, 4]
+
+
+@settings(deadline=None, max_examples=60)
+@given(batches(), BUDGETS, st.sampled_from(("outliers", "entropy", "rank")), st.integers(0, 2))
+def test_the_budget_is_a_ceiling(tokens, budget, by, residual):
+    budget, scores = Budget.parse(budget), tokens.cue("cls_attention")
+    split = Adaptive(by=by, residual=residual).split(tokens, scores, budget)
+    wanted = wishes(tokens, scores, by) + residual
+    assert torch.equal(split.merged, (split.total - 1).clamp(0, residual))
+    for rows, total in budget.units(tokens):
+        kept, everything = split.total[rows].sum(), tokens.counts[rows].sum()
+        wish = int(wanted[rows].minimum(tokens.counts[rows]).sum())
+        assert kept == (total if total == everything else min(total, max(1, wish)))

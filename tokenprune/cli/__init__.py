@@ -1,4 +1,4 @@
-"""The ``tokenprune`` command: what is installed, a first try on an image, a comparison on a drawn scene.
+"""The ``tokenprune`` command: what is installed, what a model gives, a first try on an image, a comparison.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 an error said in words, 2 wrong usage. Importing
 this package imports neither torch nor transformers; commands import what they need when they run.
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tokenprune.cli.demonstration import demo
+from tokenprune.cli.inspecting import inspect
 from tokenprune.cli.listing import listing
 from tokenprune.cli.running import run
 from tokenprune.cli.showing import show
@@ -42,5 +43,6 @@ def tokenprune(
 
 app.command("list")(listing)
 app.command("show")(show)
+app.command("inspect")(inspect)
 app.command("run")(run)
 app.command("demo")(demo)

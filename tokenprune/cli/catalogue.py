@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from importlib.resources import files
 from pathlib import Path
 
 from tokenprune.cli.terminal import CommandError
 from tokenprune.errors import TokenpruneError
-from tokenprune.registry import find, list_families, list_pipelines, list_strategies
+from tokenprune.registry import list_families, list_pipelines, list_strategies, yaml_of
 
 
 def yaml_text(source: str) -> str:
     """The text of a registered pipeline, or of a file whose name ends in ``.yaml`` or ``.yml``.
 
     Raises:
-        UnknownName, ConflictingNames: as in `registry.find`.
+        UnknownName, PluginError: as in `registry.yaml_of`.
         CommandError: there is no such file.
     """
-    is_path = source.endswith((".yaml", ".yml"))
-    place = Path(source) if is_path else None
+    if not source.endswith((".yaml", ".yml")):
+        return yaml_of(source)
     try:
-        if place is not None:
-            return place.read_text(encoding="utf-8")
-        return files(find("tokenprune.pipelines", source).value).joinpath(f"{source}.yaml").read_text(encoding="utf-8")
-    except (ImportError, OSError, UnicodeDecodeError) as problem:
+        return Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
         raise CommandError(f"cannot read the pipeline {source!r}: {problem}") from problem
 
 

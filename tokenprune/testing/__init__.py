@@ -13,7 +13,7 @@ try:
 except ImportError as problem:
     raise ImportError("tokenprune.testing draws its inputs with hypothesis: pip install hypothesis") from problem
 
-from tokenprune.testing.checks import check_diversifier, check_pipeline, check_scorer, check_splitter
+from tokenprune.testing.checks import check_diversifier, check_merger, check_pipeline, check_scorer, check_splitter
 from tokenprune.testing.draw import DTYPES, KINDS, as_code, budgets, splits, visual_tokens
 from tokenprune.testing.family import check_family
 from tokenprune.testing.settings import check_settings, variants
@@ -25,6 +25,7 @@ __all__ = [
     "budgets",
     "check_diversifier",
     "check_family",
+    "check_merger",
     "check_pipeline",
     "check_scorer",
     "check_settings",

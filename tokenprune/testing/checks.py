@@ -13,8 +13,10 @@ import yaml
 from hypothesis import strategies as st
 
 from tokenprune.pipeline import Pipeline, load
-from tokenprune.strategy import BudgetSplitter, Diversifier, Scorer
+from tokenprune.selection import Split
+from tokenprune.strategy import BudgetSplitter, Diversifier, Merger, Scorer
 from tokenprune.testing.draw import KINDS, MakeCue, budgets, splits, visual_tokens
+from tokenprune.testing.merging import merges_are_sound, merges_stand_alone
 from tokenprune.testing.rules import (
     choices_are_sound,
     choices_stand_alone,
@@ -27,7 +29,7 @@ from tokenprune.testing.rules import (
 )
 from tokenprune.testing.search import require, search
 from tokenprune.testing.settings import check_settings
-from tokenprune.tokens import Split, VisualTokens
+from tokenprune.tokens import VisualTokens
 
 Cues = Mapping[str, MakeCue]
 
@@ -74,8 +76,25 @@ def check_diversifier(
     search(diversifier, exact, partial(choices_stand_alone, diversifier), examples)
 
 
+def check_merger(merger: Merger, cues: Cues | None = None, examples: int = 10, device: str = "cpu") -> None:
+    """Exactly as many carriers as asked for, and only what nobody chose is folded into what stays.
+
+    Args:
+        merger: what is checked.
+        cues: for cues that are not [B, N] or [B, H, N], name -> function of the features [B, N, C].
+        examples: how many inputs of each of `KINDS` are drawn.
+        device: where the tensors are.
+    """
+    check_settings(merger, Merger)
+    reads = {*merger.reads, "scores"}
+    drawn = [_with_split(visual_tokens((kind,), reads, cues, device=device), merged=True) for kind in KINDS]
+    exact = [_with_split(visual_tokens(("exact",), reads, cues, (torch.float32,), device), merged=True)] * len(KINDS)
+    search(merger, drawn, partial(merges_are_sound, merger), examples)
+    search(merger, exact, partial(merges_stand_alone, merger), examples)
+
+
 def check_pipeline(pipeline: Pipeline, cues: Cues | None = None, examples: int = 10, device: str = "cpu") -> None:
-    """Exactly the budget of every unit, valid tokens only, in two disjoint masks; the same pipeline after YAML.
+    """Exactly the budget of every unit, valid tokens only, in disjoint masks; the same pipeline after YAML.
 
     Args:
         pipeline: what is checked, under budgets of every kind.
@@ -92,5 +111,7 @@ def check_pipeline(pipeline: Pipeline, cues: Cues | None = None, examples: int =
     search(pipeline, exact, partial(selections_stand_alone, pipeline), examples)
 
 
-def _with_split(drawn: st.SearchStrategy[VisualTokens]) -> st.SearchStrategy[tuple[VisualTokens, Split]]:
-    return drawn.flatmap(lambda tokens: st.tuples(st.just(tokens), splits(tokens)))
+def _with_split(
+    drawn: st.SearchStrategy[VisualTokens], merged: bool = False
+) -> st.SearchStrategy[tuple[VisualTokens, Split]]:
+    return drawn.flatmap(lambda tokens: st.tuples(st.just(tokens), splits(tokens, merged)))

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tokenprune.budget import Budget
+from tokenprune.selection import Split
 from tokenprune.testing.values import KINDS, attention, features
-from tokenprune.tokens import Cue, Split, VisualTokens
+from tokenprune.tokens import TEXT, Cue, VisualTokens
 
 __all__ = ["DTYPES", "KINDS", "MakeCue", "as_code", "budgets", "splits", "visual_tokens"]
 
@@ -76,8 +77,13 @@ def _names(draw: st.DrawFn, reads: Iterable[str]) -> list[str]:
 
 @st.composite
 def _cue(draw: st.DrawFn, name: str, kind: str, x: Tensor, made: Mapping[str, MakeCue], g: torch.Generator) -> Cue:
+    kind_of_cue = name.partition("@")[0]
     if name in made:
         value = made[name](x)
+    elif kind_of_cue in TEXT:  # [B, M, C]
+        value = features(kind, (x.shape[0], draw(st.integers(1, 3)), x.shape[2]), x.dtype, g).to(x.device)
+    elif kind_of_cue.endswith("keys"):  # [B, d, N]
+        value = features(kind, (*x.shape[:2], 3), x.dtype, g).to(x.device).mT
     else:
         batch, count = x.shape[:2]
         shape = draw(st.sampled_from(((batch, count), (batch, 1, count), (batch, 4, count))))
@@ -126,14 +132,15 @@ def _percent() -> st.SearchStrategy[str]:
 
 
 @st.composite
-def splits(draw: st.DrawFn, tokens: VisualTokens) -> Split:
-    """Counts that a splitter could give: no row gets more than its valid tokens."""
-    important, diverse = [], []
+def splits(draw: st.DrawFn, tokens: VisualTokens, merged: bool = False) -> Split:
+    """Counts that a splitter could give, with carriers if ``merged``: no row gets more than its valid tokens."""
+    rows: list[tuple[int, int, int]] = []
     for count in tokens.counts.tolist():
         total = draw(st.integers(0, count))
-        important.append(draw(st.integers(0, total)))
-        diverse.append(total - important[-1])
-    return Split(torch.tensor(important), torch.tensor(diverse))
+        important = draw(st.integers(0, total))
+        diverse = draw(st.integers(0, total - important)) if merged else total - important
+        rows.append((important, diverse, total - important - diverse))
+    return Split(*torch.tensor(rows, dtype=torch.int64).unbind(-1))
 
 
 def modest(tokens: VisualTokens) -> bool:

@@ -152,7 +152,7 @@ class TestOneModel:
     def test_of_two_threads_one_attaches(self, model, traces, monkeypatch):
         before, together = traces(model), threading.Barrier(2)
 
-        def slow(_):  # the second thread gets here too, if anybody lets it
+        def slow(*_):  # the second thread gets here too, if anybody lets it
             with contextlib.suppress(threading.BrokenBarrierError):
                 together.wait(0.5)
 

@@ -8,7 +8,7 @@ from attach import tiny
 
 import tokenprune
 from tokenprune.errors import NothingPruned, NothingPrunedWarning, UnprunedInputWarning, UnsupportedMode
-from tokenprune.tokens import Split
+from tokenprune.selection import Split
 
 
 def embedded(model, inputs):

@@ -60,17 +60,18 @@ class Hand:
         positions: ``keep`` or ``renumber``.
         numbering: who numbers the columns of the full prompt. ``generate`` counts those that are not padding,
             ``forward`` counts all of them.
+        rows: [I, R, C], feature rows instead of those that the encoder makes.
     """
 
-    def __init__(self, twin, inputs, stays, positions, numbering="generate"):
+    def __init__(self, twin, inputs, stays, positions, numbering="generate", rows=None):
         self.twin, ids, mask = twin, inputs["input_ids"], inputs["attention_mask"].bool()
         image = ids == IMAGE
         table = twin.get_input_embeddings()
         full = table(ids.masked_fill(image, 0))  # [B, L, C]
         kept = mask.clone()  # [B, L]
         if inputs.get("pixel_values") is not None:
-            rows = see(twin, inputs["pixel_values"]).rows.flatten(0, 1)
-            full = full.masked_scatter(image[..., None], rows)
+            rows = see(twin, inputs["pixel_values"]).rows if rows is None else rows
+            full = full.masked_scatter(image[..., None], rows.flatten(0, 1))
             if stays is not None:
                 kept[image] = stays.flatten()
         kept &= mask

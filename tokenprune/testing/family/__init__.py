@@ -57,7 +57,7 @@ def check_family(
     *,
     prompts: Sequence[int] = (0, 1),
     mask: Callable[[Any, Tensor, int], Any] | None = None,
-    locate: Callable[[dict[str, Any]], Tensor] | None = None,
+    locate: Callable[[dict[str, Any]], Tensor | list[Tensor]] | None = None,
     images: int | None = None,
     shares: Callable[[Any, dict[str, Any]], Tensor] | None = None,
     checks: Sequence[str] = tuple(CHECKS),
@@ -71,10 +71,11 @@ def check_family(
             brings videos, every check is about them too, and cue, features and place are about them alone.
         prompts: the numbers to use; two at least, with different images or videos.
         mask: ``attention_mask`` where it is not causal, given the model, [S] bool (visual) and the prompt's length.
-        locate: of a call, [*pixels, 2]: (y, x) as a fraction of the canvas, NaN in padding. Default: each picture.
+        locate: of a call, [*pixels, 2]: (y, x) as a fraction of the canvas, NaN in padding; a list where several
+            arguments hold pixels. Default: each picture.
         images: how many images and videos the prompts have together; crops, tiles and frames are no images.
         shares: of the model and a call, [R, S] how much of each feature row each place of the encoder's sequences is,
-            where tokens are interpolated; rows that are no tokens are zero. Default: derivatives say, all alike.
+            where tokens are interpolated; rows that are no tokens are zero. Default: derivatives say.
         checks: names of `CHECKS`.
 
     Raises:

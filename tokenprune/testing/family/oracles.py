@@ -8,34 +8,49 @@ import torch
 from torch import Tensor
 
 from tokenprune.receipt import Receipt
+from tokenprune.testing.family.crossed import equals_masked_images
 from tokenprune.testing.family.report import NotApplicable
+from tokenprune.testing.family.streams import deep_streams, per_layer, per_token, stream
 from tokenprune.testing.family.subject import BUDGET, STEPS, TOLERANCE, Heard, Subject, agree, most
 from tokenprune.testing.search import require
-
-POLICIES = ("keep", "renumber")
 
 
 def equals_run_by_hand(subject: Subject) -> str:
     """The language model, run without cache on each prompt's embeddings that stay, gives the same hidden states."""
-    call = subject.call()
+    _needs_slots(subject)
+    alone = subject.in_company() > TOLERANCE  # the unmodified model cannot do batches
+    calls = [subject.call(one) for one in subject.prompts] if alone else [subject.call()]
+    worst = max(_runs_by_hand(subject, call) for call in calls)
+    policies = " and ".join(subject.family.policies)
+    return f"hidden states within {worst:.0e}, {policies}{', each prompt alone' if alone else ''}"
+
+
+def _runs_by_hand(subject: Subject, call: dict[str, Any]) -> float:
     full, worst = subject.full(call), 0.0
-    for policy in POLICIES:
+    own = full.given.get("position_ids")
+    same = {} if own is None or own.ndim > 2 else {"position_ids": own}  # forward counts padding, generate does not
+    for policy in subject.family.policies:
         with subject.attached(positions=policy) as pruned:
             with subject.listening() as heard:
                 ids, _ = subject.generate(call)
-            logits = subject.forward(call)
+            logits = subject.forward({**call, **same})
         assert pruned.receipt is not None
         for sample, slots in enumerate(pruned.receipt.slots):
             new = ids[sample, -STEPS:-1]
-            hand = _by_hand(subject, call, full, sample, slots, new, policy)
+            more = per_layer(full, heard[1:], sample, slots)
+            hand = _by_hand(subject, call, full, sample, slots, new, policy, more)
             found = torch.cat([heard[0].gave[sample, -len(slots) :], *(one.gave[sample] for one in heard[1:])])
             worst = max(worst, agree(found, hand, f"{policy}: the pruned model and the one run by hand"))
             worst = max(worst, _logits_agree(subject, hand[: len(slots)], logits[sample], slots))
-    return f"hidden states within {worst:.0e}, {' and '.join(POLICIES)}"
+    return worst
 
 
 def equals_masked(subject: Subject) -> str:
     """The unmodified model with the dropped columns masked gives the same ids and logits."""
+    if not subject.family.takes_positions:
+        raise NotApplicable("this model counts places by itself, and masked columns are places too")
+    if subject.family.cross is not None:
+        return equals_masked_images(subject)
     call, worst = subject.call(), 0.0
     rest = {name: value for name, value in call.items() if name != "input_ids"}
     positions = subject.model._prepare_position_ids_for_generation(call["input_ids"], dict(rest))
@@ -55,18 +70,21 @@ def equals_masked(subject: Subject) -> str:
 
 def streams_are_cut_alike(subject: Subject) -> str:
     """Everything per token that the language model is handed is that of the full prompt at the columns that stay."""
-    call = subject.call()
+    _needs_slots(subject)
+    call, policy = subject.call(), subject.family.policies[0]
     full = subject.full(call).given
-    with subject.attached(positions="keep") as pruned, subject.listening() as heard:
+    with subject.attached(positions=policy) as pruned, subject.listening() as heard:
         subject.generate(call, max_new_tokens=1)
     assert pruned.receipt is not None
     short, seen = heard[0].given, []
     for name, value in full.items():
+        if name == "position_ids" and policy != "keep":
+            continue
         for sample, slots in enumerate(pruned.receipt.slots):
-            left = _stream(name, value, full, sample, slots)
+            left = stream(name, value, full, sample, slots)
             if left is None:
                 continue
-            right = _stream(name, short[name], short, sample, None, count=len(slots))
+            right = stream(name, short[name], short, sample, None, count=len(slots))
             assert right is not None
             require(
                 len(left) == len(right) and all(map(torch.equal, left, right)), f"{name} is cut like the ids", sample
@@ -76,39 +94,31 @@ def streams_are_cut_alike(subject: Subject) -> str:
     return ", ".join(dict.fromkeys(seen))
 
 
-def _stream(
-    name: str, value: Any, given: dict[str, Any], sample: int, slots: Tensor | None, count: int = 0
-) -> list[Tensor] | None:
-    """One prompt's part of a per-token argument at some columns, the last ``count`` by default; None: not per token."""
-    batch, length = given["inputs_embeds"].shape[:2]
-    columns = torch.arange(length - count, length) if slots is None else slots
-    if name == "deepstack_visual_embeds" and value is not None:
-        visual = given["visual_pos_masks"]
-        rows = visual.flatten().cumsum(0).view(batch, length)[sample, columns] - 1
-        here = visual[sample, columns]
-        return [layer[rows[here]] for layer in value]
-    if not isinstance(value, Tensor) or name == "attention_mask":
-        return None
-    if name == "position_ids":
-        value = value.expand(*value.shape[:-2], batch, -1)[..., sample, columns]
-        return [value[1:] if value.ndim == 2 and len(value) == 4 else value]  # four: the first counts texts, not tokens
-    return [value[sample, columns]] if value.shape[:2] == (batch, length) else None
+def _needs_slots(subject: Subject) -> None:
+    if subject.family.cross is not None:
+        raise NotApplicable("the prompt is not shortened, since the language model looks at images by cross-attention")
 
 
 def _by_hand(
-    subject: Subject, call: dict[str, Any], full: Heard, sample: int, slots: Tensor, new: Tensor, policy: str
+    subject: Subject,
+    call: dict[str, Any],
+    full: Heard,
+    sample: int,
+    slots: Tensor,
+    new: Tensor,
+    policy: str,
+    more: dict[str, Any],
 ) -> Tensor:
     """[S, C] what the language model gives for the columns that stay and the ids decoded after them."""
     given, model = full.given, subject.model
     with torch.no_grad():
         embeds = torch.cat([given["inputs_embeds"][sample, slots], model.get_input_embeddings()(new)])
-    positions = _positions(call, given["position_ids"], sample, slots, len(new), policy)
+    own = call["attention_mask"].cumsum(-1) - 1 if given.get("position_ids") is None else given["position_ids"]
+    made = _positions(call, own, sample, slots, len(new), policy)
+    positions = made[1:] if _counts_texts(subject, made) else made
     visual = subject.visual(call["input_ids"][sample, slots])
     visual = torch.cat([visual, torch.zeros(len(new), dtype=torch.bool)])
-    more: dict[str, Any] = {}
-    if given.get("deepstack_visual_embeds") is not None:
-        layers = _stream("deepstack_visual_embeds", given["deepstack_visual_embeds"], given, sample, slots)
-        more = {"visual_pos_masks": visual[None], "deepstack_visual_embeds": layers}
+    more = {**more, **deep_streams(given, visual, sample, slots), **per_token(call, given, sample, slots, new)}
     mask = torch.ones(1, len(embeds), dtype=torch.long)
     with torch.no_grad():
         output = subject.language_model(
@@ -129,8 +139,13 @@ def _positions(call: dict[str, Any], positions: Tensor, sample: int, slots: Tens
         dropped = call["attention_mask"][sample].bool()
         dropped[slots] = False
         mine = mine - dropped.cumsum(0)
-    made = torch.cat([mine[..., slots], mine[..., -1:] + 1 + torch.arange(new)], -1)
-    return made[1:] if made.ndim == 2 and len(made) == 4 else made  # four: the first only says where texts begin
+    return torch.cat([mine[..., slots], mine[..., -1:] + 1 + torch.arange(new)], -1)
+
+
+def _counts_texts(subject: Subject, positions: Tensor) -> bool:
+    """Whether the first axis of [A, S] position ids only says where texts begin: one more than there are sections."""
+    rope = getattr(subject.language_model.config, "rope_parameters", None) or {}
+    return positions.ndim == 2 and len(positions) == len(rope.get("mrope_section") or (0, 0, 0)) + 1
 
 
 def _logits_agree(subject: Subject, hidden: Tensor, logits: Tensor, slots: Tensor) -> float:
@@ -138,7 +153,7 @@ def _logits_agree(subject: Subject, hidden: Tensor, logits: Tensor, slots: Tenso
     dropped = torch.ones(len(logits), dtype=torch.bool)
     dropped[slots] = False
     require(bool(logits[dropped].isnan().all()), "forward gives NaN at columns that were dropped")
-    head = subject.model.get_output_embeddings()
+    head = subject.model.get_output_embeddings() or subject.model.get_submodule("language_model.lm_head")
     with torch.no_grad():
         made = hidden if hidden.shape[-1] == logits.shape[-1] else head(hidden)
     ratio = float((logits[slots] * made).sum() / (made * made).sum())

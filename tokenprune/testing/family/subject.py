@@ -13,6 +13,7 @@ from torch import Tensor
 from tokenprune.attach import Attachment, attach
 from tokenprune.family import Family, family_of, submodule, tower_of
 from tokenprune.pipeline import Pipeline, load
+from tokenprune.testing.family.report import NotApplicable
 
 T = TypeVar("T")
 STEPS = 4  # tokens decoded
@@ -36,7 +37,7 @@ class Subject:
     inputs: Callable[[Any, Sequence[int]], dict[str, Any]]
     prompts: tuple[int, ...]
     mask: Callable[[Any, Tensor, int], Any] | None
-    locate: Callable[[dict[str, Any]], Tensor] | None
+    locate: Callable[[dict[str, Any]], Tensor | list[Tensor]] | None
     images: int | None = None
     shares: Callable[[Any, dict[str, Any]], Tensor] | None = None
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -114,10 +115,21 @@ class Subject:
         finally:
             hook.remove()
 
+    def in_company(self) -> float:
+        """By how much a batch changes the logits of the unmodified model."""
+
+        def difference() -> float:
+            alone = [self.generate(self.call(one))[1] for one in self.prompts]
+            return most(self.generate(self.call())[1], torch.cat(alone))
+
+        return self.once("in company", difference)
+
     def full(self, call: dict[str, Any]) -> Heard:
         """What the language model of the unmodified model is handed for a whole prompt."""
         with self.listening() as heard:
             self.generate(call, max_new_tokens=1)
+        if not self.family.language_model:
+            raise NotApplicable("its language model is no module of its own that is handed embeddings")
         return heard[0]
 
 

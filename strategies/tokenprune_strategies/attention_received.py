@@ -1,0 +1,33 @@
+"""Importance = the attention a token receives from all others (HiPrune, arXiv 2508.00553; VFlowOpt, ICCV 2025)."""
+
+from typing import final
+
+from torch import Tensor
+
+from tokenprune.strategy import Scorer
+from tokenprune.tokens import VisualTokens
+
+
+@final
+class AttentionReceived(Scorer):
+    """score_n = mean over heads and queries q of A[q, n], in one encoder layer, the CLS token among the queries.
+
+    Cost: all queries of that layer once, O(N^2), in chunks.
+
+    Args:
+        layer: encoder layer, from 0; negative ones count from the end. None: the layer whose output the language model
+            gets, or the last one where there is no CLS token.
+    """
+
+    layer: int | None = None
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The attention received."""
+        return frozenset({"received_attention" + ("" if self.layer is None else f"@{self.layer}")})
+
+    def score(self, tokens: VisualTokens) -> Tensor:
+        """[B, N] float32."""
+        (name,) = self.reads
+        received = tokens.cue(name).float()  # [B, N] or [B, H, N]
+        return received if received.ndim == 2 else received.mean(1)

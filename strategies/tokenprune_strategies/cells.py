@@ -1,0 +1,30 @@
+"""Tokens that belong together: cells by number, and the best token of each."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def numbered(labels: Tensor, free: Tensor) -> Tensor:
+    """[B, N] int64: the cells of each row numbered from 0 by rising label [B, N]; the last numbers are not free."""
+    ordered, order = labels.masked_fill(~free, torch.iinfo(torch.int64).max).sort(dim=1, stable=True)
+    new = (ordered != ordered.roll(1, 1)).long()
+    new[:, :1] = 0
+    return torch.empty_like(order).scatter_(1, order, new.cumsum(1))
+
+
+def ranks(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """[B, N] tokens by falling score, ties to the lower index; and the rank of each token."""
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    steps = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return order, torch.empty_like(order).scatter_(1, order, steps)
+
+
+def heads(cell: Tensor, scores: Tensor, free: Tensor) -> Tensor:
+    """[B, N] int64, the free token of highest score in the cell of each free token; elsewhere any token."""
+    order, rank = ranks(scores)
+    last = rank.shape[1]
+    best = rank.new_full((len(rank), last + 1), last - 1)
+    best = best.scatter_reduce(1, torch.where(free, cell, last), rank, "amin")
+    return order.gather(1, best.gather(1, cell.clamp(max=last)))

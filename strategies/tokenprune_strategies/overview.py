@@ -1,0 +1,55 @@
+"""The thumbnail of an image as a map: where it lies among the rows, and what it says at places of its crops."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tokenprune.tokens import VisualTokens
+
+
+def overview_of(tokens: VisualTokens) -> list[int]:
+    """For each row the row that is its image's thumbnail; -1 where it has none, or no places, or is one itself."""
+    found = [-1] * tokens.shape[0]
+    if tokens.overview is None or tokens.place is None or tokens.canvas is None:
+        return found
+    group, overview = tokens.group.tolist(), tokens.overview.tolist()
+    of = {one: row for row, one in enumerate(group) if overview[row]}
+    return [-1 if overview[row] else of.get(one, -1) for row, one in enumerate(group)]
+
+
+def maps(values: Tensor, tokens: VisualTokens) -> Tensor:
+    """[B, N] values at tokens as [B, N] at the cells of each row's own map, in reading order; zero where none is."""
+    assert tokens.place is not None
+    assert tokens.canvas is not None
+    size, (y, x) = values.shape[1], tokens.place.unbind(-1)
+    height, width = tokens.canvas[:, :1], tokens.canvas[:, 1:]
+    there = (y >= 0) & (y < height) & (x >= 0) & (x < width) & (y * width + x < size)
+    cell = torch.where(there, y * width + x, size)
+    flat = values.new_zeros(len(values), size + 1).scatter(1, cell, values)
+    return flat[:, :size]
+
+
+def _line(at: Tensor, canvas: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The two cells of a line of ``size`` that enclose places ``at`` of one of ``canvas``, and how near the second."""
+    exact = ((at + 0.5) * (size / canvas) - 0.5).clamp(min=0)
+    low = exact.long().minimum(size - 1)
+    return low, (low + 1).minimum(size - 1), exact - low
+
+
+def at_places(flat: Tensor, tokens: VisualTokens, of: list[int]) -> Tensor:
+    """[B, N] the maps [B, N] of each row's thumbnail, bilinear, at the places of the row's tokens."""
+    assert tokens.place is not None
+    assert tokens.canvas is not None
+    row = torch.tensor(of).clamp(min=0).to(flat.device, non_blocking=True)
+    chart, size = flat[row], tokens.canvas[row]  # [B, N], [B, 2]
+    y, x = tokens.place.clamp(min=0).unbind(-1)
+    top, bottom, down = _line(y, tokens.canvas[:, :1], size[:, :1])
+    left, right, across = _line(x, tokens.canvas[:, 1:], size[:, 1:])
+
+    def cell(row: Tensor, column: Tensor) -> Tensor:
+        return chart.gather(1, (row * size[:, 1:] + column).clamp(0, chart.shape[1] - 1))
+
+    upper = (1 - across) * cell(top, left) + across * cell(top, right)
+    lower = (1 - across) * cell(bottom, left) + across * cell(bottom, right)
+    return (1 - down) * upper + down * lower

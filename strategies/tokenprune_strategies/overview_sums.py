@@ -1,0 +1,22 @@
+"""How much of what a thumbnail says lies in each of its crops."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tokenprune.tokens import VisualTokens
+
+
+def seen_in_rows(values: Tensor, tokens: VisualTokens, of: list[int]) -> Tensor:
+    """[B] sum of the values [B, N] of a row's thumbnail over those of its tokens that lie in the row; zero without.
+
+    A token of the thumbnail lies in the crop that holds the token of the map under its middle.
+    """
+    assert tokens.place is not None
+    assert tokens.canvas is not None
+    row = torch.tensor(of).clamp(min=0).to(values.device, non_blocking=True)
+    size, canvas = tokens.canvas[row], tokens.canvas  # [B, 2] of the thumbnail, of the map
+    at = ((tokens.place[row] + 0.5) * (canvas / size)[:, None]).floor()  # [B, N, 2] in the map
+    inside = (at[:, :, None] == tokens.place[:, None]).all(-1).any(-1)  # [B, N], whether the row has a token there
+    return values[row].masked_fill(~inside, 0).sum(1)

@@ -1,0 +1,53 @@
+"""Importance = how early a token comes in its window of the map (the local half of VScan, arXiv 2505.22654)."""
+
+from typing import final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from tokenprune.strategy import Scorer
+from tokenprune.tokens import VisualTokens
+from tokenprune_strategies.cells import numbered, ranks
+from tokenprune_strategies.cls_attention import ClsAttention
+from tokenprune_strategies.scaling import clean, scaled, valid_of
+
+
+@final
+class WindowRank(Scorer):
+    """score_n = (how high n's score ranks in its row) / 2 - (how many of its window rank higher).
+
+    So any budget takes the best of every window before the second of any, the best windows first. Windows end at the
+    borders of a row; tokens without places are cut into runs of window^2. Cost: that of the score, and two sorts.
+
+    Args:
+        attention: the score, which attention of the CLS token is ranked.
+        window: tokens along a side of a window.
+    """
+
+    attention: ClsAttention = ClsAttention()
+    window: int = Field(default=6, ge=1)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """What the score reads."""
+        return self.attention.reads
+
+    def score(self, tokens: VisualTokens) -> Tensor:
+        """[B, N] float32."""
+        valid = valid_of(tokens)
+        x = clean(self.attention.score(tokens), valid)
+        cell = numbered(self._windows(tokens), valid)  # [B, N]
+        order = ranks(x)[0]
+        order = order.gather(1, cell.gather(1, order).argsort(dim=1, stable=True))  # window by window, best first
+        ordered, steps = cell.gather(1, order), torch.arange(x.shape[1], device=x.device).expand_as(order)
+        start = torch.where(ordered == ordered.roll(1, 1), 0, steps).cummax(1).values
+        behind = torch.empty_like(order).scatter_(1, order, steps - start)
+        return scaled(x, valid, "rank") / 2 - behind
+
+    def _windows(self, tokens: VisualTokens) -> Tensor:
+        """[B, N] int64, a label for each window."""
+        if tokens.place is None or tokens.canvas is None:
+            return (torch.arange(tokens.shape[1], device=tokens.device) // self.window**2).expand(tokens.shape)
+        y, x = (tokens.place // self.window).unbind(-1)
+        return y * tokens.canvas[:, 1:] + x

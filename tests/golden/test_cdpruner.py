@@ -1,0 +1,92 @@
+"""CDPruner against what the authors' code chose; its inputs are floats, so near-ties are judged instead."""
+
+import pytest
+import torch
+from golden.cases import cases
+from strategies.plain import picked
+
+from tokenprune import Split, VisualTokens
+from tokenprune_strategies.dpp import Dpp
+
+CASES = {case.id: case for case in cases("cdpruner")}
+ROUNDING = 4e-6  # nearer decisions than this may fall either way
+CLEAR = [name for name, case in CASES.items() if case.expect.get("min_cut_gap", 0) > ROUNDING]
+ROOMY = [name for name in CASES if name != "rank-exhausted"]
+ALONE = [name for name in CLEAR if "-B1-" in name]
+
+
+def relevance(case):
+    """[B, N] minus the cosine to each part of the question, on average: what the authors' code takes for relevance."""
+    image, text = case.input("image_embeds"), case.input("text_embeds")
+    if case.id == "batch-coupling":
+        slope = torch.round(64 * torch.linspace(-1, 1, image.shape[1])) / 64
+        image = image + 4 * text[0] * slope[:, None] * torch.tensor([1.0, 0])[:, None, None]
+    image, text = (x / x.norm(dim=-1, keepdim=True) for x in (image, text))
+    return -(image @ text.T).mean(-1)
+
+
+def problem_of(case):
+    scores = relevance(case)
+    none, count = torch.zeros(scores.shape, dtype=torch.bool), torch.full(scores.shape[:1], case.params["T"])
+    return VisualTokens(case.input("features")), scores, none, Split(count * 0, count)
+
+
+def judge(unit, relevance, order):
+    """How far below the best each pick was, at most; everything anew in float64."""
+    left, factor, worst = unit.square().sum(1), [], 0.0
+    for nth, pick in enumerate(order):
+        gains = (relevance**2 * left).index_fill(0, torch.tensor(order[:nth], dtype=torch.int64), -1)
+        worst = max(worst, float(gains.max() - gains[pick]))
+        new = unit @ unit[pick] - sum((row * row[pick] for row in factor), torch.zeros(()))
+        factor.append(new / left[pick].sqrt())
+        left = left - factor[-1] ** 2
+    return worst
+
+
+def test_all_cases_are_there():
+    assert len(CASES) == 20
+    assert len(CLEAR) == 12
+    assert len(ALONE) == 6
+    assert all(case.expect.get("robust", True) for case in CASES.values())
+
+
+@pytest.mark.parametrize("name", CLEAR)
+def test_keeps_the_same_set_as_released(name):
+    case = CASES[name]
+    chosen = Dpp(as_released=True).choose(*problem_of(case))
+    assert torch.equal(chosen, case.mask(chosen.shape[1]))
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_one_row_needs_no_switch(name):
+    """The batch of the released code is then the row; what is added to its relevance is too small to matter."""
+    case = CASES[name]
+    chosen = Dpp().choose(*problem_of(case))
+    assert torch.equal(chosen, case.mask(chosen.shape[1]))
+
+
+@pytest.mark.parametrize("name", ROOMY)
+def test_each_pick_is_right_in_float64(name, monkeypatch):
+    case = CASES[name]
+    tokens, scores, *rest = problem_of(case)
+    together = (scores - scores.min() + 1e-6) / (scores.max() - scores.min())
+    orders = picked(monkeypatch, Dpp(as_released=True), (tokens, scores, *rest))[1]
+    for unit, quality, order in zip(tokens.unit.double(), together.double(), orders, strict=True):
+        assert judge(unit, quality, order) < ROUNDING
+        assert judge(unit, quality, order[::-1]) > 100 * ROUNDING
+        assert judge(unit, torch.ones_like(quality), order) > 100 * ROUNDING
+
+
+def test_as_released_the_rows_of_a_batch_depend_on_each_other():
+    case = CASES["batch-coupling"]
+    together, apart = (Dpp(as_released=it).choose(*problem_of(case)) for it in (True, False))
+    assert torch.equal(together, case.mask(together.shape[1]))
+    assert torch.equal((together == apart).all(1), torch.tensor(case.expect["same_as_one_by_one"]))
+
+
+def test_as_released_fewer_stay_when_the_rank_is_exhausted():
+    """How many is left to rounding; the released code kept 27 of 40."""
+    case = CASES["rank-exhausted"]
+    assert case.expect["count"] == [27]
+    assert Dpp(as_released=True).choose(*problem_of(case)).sum() < 40
+    assert Dpp().choose(*problem_of(case)).sum() == 40

@@ -1,0 +1,118 @@
+"""Facility location: each pick covers most of what is not covered yet, weighed by score."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies.plain import complaints
+from strategies.problems import exact, marks, problems
+
+from tokenprune import Split, VisualTokens
+from tokenprune.errors import MissingCue
+from tokenprune_strategies import coverage
+from tokenprune_strategies.facility_location import FacilityLocation
+
+
+def covered(reach, picks):
+    """[R] the largest of what the picks reach, zero without any; of [N, R]."""
+    return torch.cat([reach.new_zeros(1, reach.shape[1]), reach[picks]]).amax(0)
+
+
+def weight_of(scores, there, power):
+    worth = scores.clamp(min=0)
+    return (worth if worth[there].max() > 0 else torch.ones_like(worth)) ** power
+
+
+def shares(cosines, there, temperature):
+    """Softmax of [N, R] over the tokens that are there; 0 for the others."""
+    found = torch.zeros_like(cosines)
+    found[there] = (cosines[there] / temperature).softmax(0)
+    return found
+
+
+def cover(power=1.0, temperature=None, words=None):
+    """Gains for a judge; ``words`` [B, M, C] are covered too, with weight 2 and temperature 0.02."""
+
+    def gains(unit, scores, there, picks, row):
+        reach = unit @ unit[there].T  # [N, R]
+        reach = reach if temperature is None else shares(reach, there, temperature)
+        if words is not None:
+            said = words[row].double()
+            said = said[said.norm(dim=1) > 0]
+            near = shares(unit @ (said / said.norm(dim=1, keepdim=True)).T, there, 0.02)
+            reach = torch.cat([reach / len(there), near * 2 / max(1, len(said))], 1)
+        more = (reach - covered(reach, picks)).clamp(min=0).sum(1)
+        return more * weight_of(scores, there, power)
+
+    return gains
+
+
+@settings(deadline=None, max_examples=100)
+@given(problems(most=40), st.sampled_from((0.0, 1.0, 3.0)), st.sampled_from((None, 0.2)))
+def test_each_pick_covers_most(problem, power, temperature):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coverage, "_CACHE", 4 * 90)  # a few tokens at a time
+        part = FacilityLocation(power=power, temperature=temperature)
+        eps = 1e-4 * max(1.0, float(problem[1].amax()) ** power)
+        assert complaints(patch, part, problem, cover(power, temperature), eps) == []
+
+
+@settings(deadline=None, max_examples=50)
+@given(problems(most=30), st.integers(1, 5), st.sampled_from((None, 0.2)))
+def test_words_are_covered_too(problem, count, temperature):
+    tokens, *rest = problem
+    g = torch.Generator().manual_seed(count)
+    words = torch.randn(len(tokens.features), count, tokens.features.shape[2], generator=g)
+    words[:, 1:] *= torch.rand(len(words), count - 1, 1, generator=g) < 0.7  # some are padding
+    tokens = VisualTokens(tokens.features, {"question": words.bfloat16()}, valid=tokens.valid)
+    part = FacilityLocation(power=0, temperature=temperature, cover="question")
+    with pytest.MonkeyPatch.context() as patch:
+        gains = cover(0.0, temperature, words.bfloat16().float())
+        assert complaints(patch, part, (tokens, *rest), gains, 1e-5) == []
+
+
+def test_a_wrong_formula_is_noticed(monkeypatch):
+    g = torch.Generator().manual_seed(0)
+    x, words = torch.randn(1, 40, 16, generator=g), torch.randn(1, 3, 16, generator=g)
+    none, split = torch.zeros(1, 40, dtype=torch.bool), Split(torch.tensor([0]), torch.tensor([12]))
+    problem = VisualTokens(x, {"question": words}), torch.rand(1, 40, generator=g), none, split
+    plain, asked = FacilityLocation(), FacilityLocation(power=0, temperature=0.2, cover="question")
+    assert complaints(monkeypatch, plain, problem, cover()) == []
+    assert complaints(monkeypatch, plain, problem, cover(power=2.0))
+    assert complaints(monkeypatch, plain, problem, cover(temperature=0.2))
+    assert complaints(monkeypatch, plain, problem, lambda *given: cover()(*given[:3], [], 0))
+    assert complaints(monkeypatch, asked, problem, cover(0.0, 0.2, words), 1e-6) == []
+    assert complaints(monkeypatch, asked, problem, cover(0.0, 0.2), 1e-6)
+    assert complaints(monkeypatch, asked, problem, cover(0.0, 0.2, -words), 1e-6)
+
+
+def test_what_the_words_say_is_picked_first():
+    x = torch.eye(6)[None]
+    words = torch.tensor([[[0, 0, 0, 1.0, 0, 0], [0, 0, 0, 0, 0, 0]]])
+    rest = torch.zeros(1, 6), torch.zeros(1, 6, dtype=torch.bool), Split(torch.tensor([0]), torch.tensor([1]))
+    part = FacilityLocation(temperature=0.2, cover="question")
+    assert part.reads == {"question"}
+    assert part.choose(VisualTokens(x, {"question": words}), *rest).nonzero().tolist() == [[0, 3]]
+    with pytest.raises(MissingCue, match="question"):
+        part.choose(VisualTokens(x), *rest)
+
+
+def test_a_cluster_needs_one_and_what_is_kept_covers():
+    """Three blobs of 4, 3 and 2 tokens: the largest first; with one kept there, the next."""
+    x = torch.eye(3)[[0, 0, 0, 0, 1, 1, 1, 2, 2]][None]
+    rest = VisualTokens(x), torch.ones(1, 9)
+    none, one = marks([], 9)[None], marks([2], 9)[None]
+    first = FacilityLocation().choose(*rest, none, Split(torch.tensor([0]), torch.tensor([2])))
+    assert first.nonzero()[:, 1].tolist() == [0, 4]
+    next_ = FacilityLocation().choose(*rest, one, Split(torch.tensor([1]), torch.tensor([2])))
+    assert next_.nonzero()[:, 1].tolist() == [4, 7]
+
+
+def test_scores_weigh_and_none_at_all_weigh_alike():
+    x = exact((1, 30, 8))
+    none, split = marks([], 30)[None], Split(torch.tensor([0]), torch.tensor([8]))
+    plain = FacilityLocation(power=0).choose(VisualTokens(x), torch.rand(1, 30), none, split)
+    assert torch.equal(FacilityLocation().choose(VisualTokens(x), torch.zeros(1, 30), none, split), plain)
+    assert torch.equal(FacilityLocation().choose(VisualTokens(x), -torch.rand(1, 30), none, split), plain)
+    heavy = torch.zeros(1, 30).index_fill(1, torch.arange(20, 30), 1.0)
+    assert FacilityLocation().choose(VisualTokens(x), heavy, none, split)[0, 20:].sum() >= 6

@@ -1,0 +1,62 @@
+"""Neighbours: the cells around what is kept, then by score."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies.problems import free, marks
+
+from tokenprune import Split, VisualTokens, load
+from tokenprune.testing import splits, visual_tokens
+from tokenprune.tokens import top
+from tokenprune_strategies.neighbours import Neighbours
+
+
+def plain(tokens, scores, other, kept, split):
+    """[B, N] bool, row by row, from the places alone."""
+    chosen = []
+    for nth, count in enumerate(split.diverse.tolist()):
+        left, beside = free(tokens, kept, nth), []
+        if tokens.place is not None:
+            held = {tuple(tokens.place[nth, token].tolist()) for token in kept[nth].nonzero()[:, 0].tolist()}
+            for token in left:
+                y, x = tokens.place[nth, token].tolist()
+                if held & {(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)}:
+                    beside.append(token)
+        beside.sort(key=lambda token: -scores[nth, token])
+        others = sorted((token for token in left if token not in beside), key=lambda token: -other[nth, token])
+        chosen.append(marks((beside + others)[:count], tokens.shape[1]))
+    return torch.stack(chosen)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_takes_as_the_plain_loop(data):
+    tokens = data.draw(visual_tokens(("normal",), ("received_attention",)))
+    split = data.draw(splits(tokens))
+    g = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
+    scores = torch.randint(0, 5, tokens.shape, generator=g).float()
+    kept = top(torch.rand(tokens.shape, generator=g), split.important, tokens.valid)
+    assert torch.equal(Neighbours().choose(tokens, scores, kept, split), plain(tokens, scores, scores, kept, split))
+    other = tokens.cue("received_attention").float()
+    other = other if other.ndim == 2 else other.mean(1)
+    filled = Neighbours(fill="attention_received")
+    assert filled.reads == {"received_attention"}
+    assert torch.equal(filled.choose(tokens, scores, kept, split), plain(tokens, scores, other, kept, split))
+
+
+def test_nothing_wraps_around_the_border():
+    """On a 3 x 4 map the ends of two lines follow each other in order, and are no neighbours."""
+    tokens = VisualTokens.on_grid(torch.zeros(1, 12, 2), (3, 4))
+    scores, kept = torch.zeros(1, 12), marks([3, 8], 12)[None]
+    chosen = Neighbours().choose(tokens, scores, kept, Split(torch.tensor([2]), torch.tensor([4])))
+    assert chosen.nonzero()[:, 1].tolist() == [2, 4, 7, 9]
+
+
+def test_hiprune_keeps_anchors_their_neighbours_and_registers():
+    early, late = torch.zeros(1, 100), torch.zeros(1, 100)
+    early[0, 55], late[0, 7], late[0, 3] = 1, 2, 1
+    cues = {"received_attention@8": early, "received_attention": late}
+    found = load("hiprune", budget=7).replace(splitter={"use": "equal", "important": 0.15})
+    selection = found.select(VisualTokens.on_grid(torch.zeros(1, 100, 2), (10, 10), cues=cues))
+    assert selection.important.nonzero()[:, 1].tolist() == [55]
+    assert selection.diverse.nonzero()[:, 1].tolist() == [3, 7, 45, 54, 56, 65]

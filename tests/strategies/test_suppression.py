@@ -1,0 +1,157 @@
+"""Suppression: each pick is the highest after what those before took, whichever way they take."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies.plain import complaints, picked, scaled
+from strategies.problems import exact, marks, problems
+
+from tokenprune import Split, VisualTokens
+from tokenprune_strategies.effective_rank import effective_rank
+from tokenprune_strategies.suppression import Suppression
+
+
+def closeness(places, row, token, radius):
+    """[N] 1 at the place of a token, 0 from ``radius`` cells on; 0 everywhere without places."""
+    if places is None or radius is None:
+        return torch.zeros(())
+    return (1 - (places[row] - places[row, token]).double().norm(dim=1) / radius).clamp(min=0)
+
+
+def relevance(part, places=None):
+    """balance * score - (1 - balance) * largest similarity to a pick."""
+
+    def gains(unit, scores, there, picks, row):
+        found = part.balance * scaled(scores, there)
+        if picks:
+            like = unit @ unit[picks].T  # [N, T]
+            if places is not None:
+                close = torch.stack([closeness(places, row, token, part.radius) for token in picks], 1)
+                like = torch.maximum(like, close)
+            found = found - (1 - part.balance) * like.amax(1)
+        return found
+
+    return gains
+
+
+def soft(part, places=None):
+    """The logarithm of score times exp(-similarity^2 / sigma) for every pick."""
+
+    def gains(unit, scores, there, picks, row):
+        found = (scores - scores[there].min().clamp(max=0)).clamp(min=1.17549e-38).log()
+        for token in picks:
+            found = found - (unit @ unit[token]).clamp(min=0) ** 2 / part.sigma
+            found = found - closeness(places, row, token, part.radius) ** 2 / part.sigma
+        return found
+
+    return gains
+
+
+def both(part, places=None):
+    """The logarithm of score times 1 - likeness times nearness, both bells, for every pick within the radius."""
+
+    def gains(unit, scores, there, picks, row):
+        found = (scores - scores[there].min().clamp(max=0)).clamp(min=1.17549e-38).log()
+        for token in picks:
+            like = torch.exp(-((1 - unit @ unit[token]) ** 2) / (2 * part.sigma**2))
+            if places is not None:
+                cells = (places[row] - places[row, token]).double().norm(dim=1)
+                like = like * torch.exp(-(cells**2) / (2 * (0.3 * part.radius) ** 2)) * (cells <= part.radius)
+            found = found + (1 - like).clamp(min=1.17549e-38).log()
+        return found
+
+    return gains
+
+
+def rank_of(unit):
+    value = torch.linalg.svdvals(unit)
+    share = value / value.sum()
+    return torch.exp(-(share * share.clamp(min=1e-300).log()).sum())
+
+
+def hard(part, places=None):
+    """Score, less a lot for those that any pick puts out."""
+
+    def gains(unit, scores, there, picks, row):
+        out = torch.zeros(len(unit), dtype=torch.bool)
+        for number, token in enumerate(picks, 1):
+            tau = part.threshold
+            if part.growth:
+                tau = tau * number * float(rank_of(unit[there])) / part.average_rank
+            out |= 1 - unit @ unit[token] < min(tau, 1.0)
+            out |= closeness(places, row, token, part.radius) > 0
+        return scaled(scores, there) - 4 * out
+
+    return gains
+
+
+CASES = [
+    (Suppression(decay="subtract"), relevance),
+    (Suppression(decay="subtract", balance=0.9), relevance),
+    (Suppression(), soft),
+    (Suppression(sigma=0.1), soft),
+    (Suppression(decay="joint", sigma=0.3), both),
+    (Suppression(decay="threshold", threshold=0.3), hard),  # no cosine of exact tokens lies near 0.7
+    (Suppression(decay="threshold", threshold=0.06, growth=True, average_rank=3.03), hard),
+]
+
+
+@pytest.mark.parametrize(("part", "formula"), CASES)
+@settings(deadline=None, max_examples=50)
+@given(problem=problems(most=30))
+def test_each_pick_is_the_highest_after_what_was_taken(part, formula, problem):
+    with pytest.MonkeyPatch.context() as patch:
+        assert complaints(patch, part, problem, formula(part)) == []
+
+
+@pytest.mark.parametrize(("part", "formula"), CASES)
+@settings(deadline=None, max_examples=20)
+@given(problem=problems(most=30), width=st.integers(1, 6), radius=st.sampled_from((1.3, 3.7)))
+def test_near_ones_take_too(part, formula, problem, width, radius):
+    (tokens, *rest), part = problem, part.model_copy(update={"radius": radius})
+    cell = torch.arange(tokens.shape[1])
+    place = torch.stack([cell // width, cell % width], -1).expand(len(tokens.features), -1, -1)
+    canvas = torch.tensor([[60, width]]).expand(len(tokens.features), -1)
+    tokens = VisualTokens(tokens.features, valid=tokens.valid, place=place, canvas=canvas)
+    with pytest.MonkeyPatch.context() as patch:
+        assert complaints(patch, part, (tokens, *rest), formula(part, place)) == []
+
+
+def test_a_wrong_formula_is_noticed(monkeypatch):
+    g = torch.Generator().manual_seed(0)
+    x, none = torch.randn(1, 40, 4, generator=g), torch.zeros(1, 40, dtype=torch.bool)
+    problem = VisualTokens(x), torch.rand(1, 40, generator=g), none, Split(torch.tensor([0]), torch.tensor([12]))
+    for part, formula in CASES:
+        assert complaints(monkeypatch, part, problem, formula(part)) == []
+        for other, another in CASES:
+            if other != part:
+                assert complaints(monkeypatch, part, problem, another(other))
+
+
+def test_what_is_out_fills_up_by_score(monkeypatch):
+    """Two directions, so that all but two tokens are out: the rest goes by score."""
+    x = torch.eye(2)[[0, 0, 0, 1, 1, 1]][None]
+    scores = torch.tensor([[5.0, 9, 7, 4, 6, 8]])
+    problem = VisualTokens(x), scores, marks([], 6)[None], Split(torch.tensor([0]), torch.tensor([6]))
+    part = Suppression(decay="threshold", threshold=0.5)
+    assert picked(monkeypatch, part, problem)[1] == [[1, 5, 2, 4, 0, 3]]
+
+
+def test_tokens_without_places_take_by_cosine_alone():
+    x, scores = exact((1, 30, 8)), torch.rand(1, 30, generator=torch.Generator().manual_seed(0))
+    rest = scores, marks([], 30)[None], Split(torch.tensor([0]), torch.tensor([8]))
+    plain = Suppression().choose(VisualTokens(x), *rest)
+    assert torch.equal(Suppression(radius=2).choose(VisualTokens(x), *rest), plain)
+    there = VisualTokens.on_grid(x, (5, 6))
+    assert not torch.equal(Suppression(radius=2).choose(there, *rest), plain)
+
+
+def test_effective_rank_counts_directions():
+    x = torch.zeros(4, 6, 8)
+    x[0, :, 0] = 1
+    x[1, range(6), range(6)] = 1
+    x[2, range(6), [0, 0, 0, 1, 1, 1]] = 1
+    ranks = effective_rank(x)
+    assert torch.allclose(ranks, torch.tensor([[1.0], [6], [2], [1]]), atol=1e-3)
+    assert torch.allclose(effective_rank(x[1:2].mT), ranks[1:2], atol=1e-3)

@@ -1,0 +1,132 @@
+"""What attaching a model would find, read off its config: the model is laid out without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from inspect import isfunction
+from typing import Any
+
+from tokenprune.configs import config_of, laid_out, processor_of
+from tokenprune.errors import AttachError, MissingCue, RefusedFamily, TokenpruneError, UnknownFamily
+from tokenprune.family import Family, Model, named_family, tower_of
+from tokenprune.listen import attending, cue_sources, cues_of, default_layer, layers_path
+from tokenprune.pipeline import load
+from tokenprune.placeholders import Placeholders, Size, count_placeholders, layout_of
+from tokenprune.registry import list_pipelines
+from tokenprune.seams import check_seams
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What attaching would find. Where it is refused, what is not known stays empty.
+
+    Args:
+        model_type: of the config.
+        family: name the family is registered under.
+        refused: why the model cannot be attached. None: it can.
+        model: class of the model.
+        encoder: type of the vision encoder. None: there is none, as where patches are projected as they are.
+        tower: path from the base model to it.
+        depth: how many layers it has.
+        attention: path from the base model to the attention of layer ``{}``. None: none is read.
+        cls: where the CLS token stands in the encoder's sequence; ``own``: the family reads it in a way of its own.
+            None: there is none.
+        cues: where each cue comes from when no layer is named, ``NAME@LAYER``; or why one must be.
+        positions: default policy for position ids.
+        layout: how images are laid out; ``own``: by a function of the family.
+        placeholders: of the image asked about. None: none was, or only a run of the model tells.
+        pipelines: each registered pipeline, and why it does not apply. None: it does.
+    """
+
+    model_type: str
+    family: str | None = None
+    refused: str | None = None
+    model: str | None = None
+    encoder: str | None = None
+    tower: str | None = None
+    depth: int | None = None
+    attention: str | None = None
+    cls: str | None = None
+    cues: Mapping[str, str] = field(default_factory=dict)
+    positions: str | None = None
+    layout: str | None = None
+    placeholders: Placeholders | None = None
+    pipelines: Mapping[str, str | None] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def inspect_model(source: str, image: Size | None = None) -> Inspection:
+    """What attaching a model would find, from its config alone; no weights are read.
+
+    Args:
+        source: a model folder, a config file, a name on the hub (``OWNER/NAME``), or a model type, whose default config
+            is then taken.
+        image: (height, width) in pixels of an image to count the placeholder tokens of.
+
+    Raises:
+        UnknownName: transformers knows no such model type.
+        AttachError: the config cannot be read, or its model cannot be laid out.
+    """
+    config = config_of(source)
+    kind, name = str(config.model_type), None
+    try:
+        name, family = named_family(config, type(config).__name__)
+        model = laid_out(config)
+    except (UnknownFamily, RefusedFamily) as problem:
+        return Inspection(kind, name, str(problem))
+    try:
+        check_seams(family, model)
+        found = _tower(family, model)
+    except AttachError as problem:
+        return Inspection(kind, name, str(problem), type(model).__name__)
+    return Inspection(
+        kind,
+        name,
+        None,
+        type(model).__name__,
+        **found,
+        positions=family.positions,
+        placeholders=None
+        if image is None or family.cross
+        else count_placeholders(family, model, image, *processor_of(source)),
+        pipelines={one: _why_not(family, model, one) for one in list_pipelines()},
+    )
+
+
+def _tower(family: Family, model: Model) -> dict[str, Any]:
+    """What is known of the vision encoder."""
+    encoder, spec = tower_of(family, model)
+    layout = layout_of(family, spec)
+    found = {
+        "encoder": getattr(getattr(model.config, "vision_config", None), "model_type", None),
+        "tower": family.tower,
+        "cls": spec.cls or ("own" if "cls_attention" in spec.reads else None),
+        "layout": "cross-attention" if family.cross else "own" if isfunction(layout) else type(layout).__name__.lower(),
+    }
+    if not spec.attention:
+        return found
+    stem, attention = layers_path(encoder, spec)
+    layers = attending(encoder, spec)
+    path = f"{family.tower}.{stem}.{{}}.{attention}"
+    cues = {cue: _source(family, model, cue, layers) for cue in sorted(cues_of(spec))}
+    return {**found, "depth": len(layers), "attention": path, "cues": cues}
+
+
+def _source(family: Family, model: Model, cue: str, layers: list[bool]) -> str:
+    try:
+        return f"{cue}@{default_layer(family, model, cue, layers, {})}"
+    except MissingCue as problem:
+        return str(problem)
+
+
+def _why_not(family: Family, model: Model, pipeline: str) -> str | None:
+    """Why a registered pipeline does not apply to a model."""
+    try:
+        cue_sources(family, model, load(pipeline), {})
+    except TokenpruneError as problem:
+        return str(problem)
+    return None
