@@ -1,22 +1,8 @@
 """PaddleOCR-VL: images of their own size, patches in reading order, 2 x 2 patches a token, three axes."""
 
-from typing import Any
-
-import torch
-
 from tokenprune.family import Family, Tower
-from tokenprune.layout import Seen
 from tokenprune.layouts import Native
-
-
-def _grids(seen: Seen) -> torch.Tensor:
-    grids: torch.Tensor = seen.call["image_grid_thw"]
-    return grids
-
-
-def _merge(config: Any) -> int:
-    return int(config.vision_config.spatial_merge_size)
-
+from tokenprune_adapters.grids import image_grids, spatial_merge
 
 PADDLEOCR_VL = Family(
     model_types=("paddleocr_vl",),
@@ -24,6 +10,6 @@ PADDLEOCR_VL = Family(
     tower="visual",
     projector="projector",
     feature_layer=lambda config: -1,
-    layout=Native(_grids, _merge, blocks=False),
+    layout=Native(image_grids, spatial_merge, blocks=False),
     positions="keep",
 )

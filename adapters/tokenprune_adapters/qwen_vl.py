@@ -9,16 +9,13 @@ from tokenprune.family import Family
 from tokenprune.layout import Seen
 from tokenprune.layouts import Native
 from tokenprune.video import Video
+from tokenprune_adapters.grids import spatial_merge
 from tokenprune_adapters.towers import QWEN
 
 
 def _sizes(name: str) -> Callable[[Seen], torch.Tensor]:
     """[I, 3] frames, height and width in patches, from the call."""
     return lambda seen: torch.as_tensor(seen.call[name])
-
-
-def _merge(config: Any) -> int:
-    return int(config.vision_config.spatial_merge_size)
 
 
 def _window_order(name: str) -> Callable[[Seen], torch.Tensor]:
@@ -38,7 +35,7 @@ def _window_order(name: str) -> Callable[[Seen], torch.Tensor]:
 
 def _family(*names: str, windows: bool = False, **video: Any) -> Family:
     images, videos = (
-        Native(_sizes(name), _merge, order=_window_order(name) if windows else None)
+        Native(_sizes(name), spatial_merge, order=_window_order(name) if windows else None)
         for name in ("image_grid_thw", "video_grid_thw")
     )
     return Family(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.selection import Split
-from tokenprune.tokens import VisualTokens
+from tokenprune.tokens import VisualTokens, ranking
 from tokenprune_strategies.similarity import groups, mask
 
 _CACHE = 12 * 2**20  # bytes: on a CPU matrices that stay in the cache are worth more than a large batch
@@ -50,8 +50,7 @@ def greedy(
     totals, held = split.total.where(split.diverse > 0, 0).tolist(), split.important.tolist()
     if not any(totals):
         return torch.zeros_like(kept)
-    order = scores.detach().argsort(dim=1, descending=True, stable=True)
-    order = order.gather(1, kept.gather(1, order).byte().argsort(dim=1, descending=True, stable=True))
+    order = ranking(scores.detach(), kept)
     shut = kept if tokens.valid is None else kept | ~tokens.valid
     chosen = []
     for rows in groups(len(held), size, _CACHE if tokens.device.type == "cpu" else _MEMORY):

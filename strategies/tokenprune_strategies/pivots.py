@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tokenprune.selection import Split
 from tokenprune.strategy import Diversifier
-from tokenprune.tokens import VisualTokens
+from tokenprune.tokens import VisualTokens, ranking
 from tokenprune_strategies.similarity import gather
 
 
@@ -31,9 +31,7 @@ class Pivots(Diversifier):
         if not split.diverse.any():
             return torch.zeros_like(kept)
         valid = torch.ones_like(kept) if tokens.valid is None else tokens.valid
-        order = scores.detach().argsort(dim=1, descending=True, stable=True)
-        order = order.gather(1, valid.gather(1, order).byte().argsort(dim=1, descending=True, stable=True))
-        pivots = order[:, : self.pivots]  # [B, P], in rows with fewer tokens the others are not valid
+        pivots = ranking(scores.detach(), valid)[:, : self.pivots]  # [B, P], in rows with fewer tokens the others are not valid
         count = split.diverse.to(kept.device, non_blocking=True)[:, None]  # [B, 1]
         new = (valid & ~kept).gather(1, pivots)
         new &= new.cumsum(1) <= count  # [B, P]

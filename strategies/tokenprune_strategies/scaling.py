@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tokenprune.tokens import VisualTokens
+from tokenprune.tokens import VisualTokens, ranking
 
 Scale = Literal["none", "minmax", "softmax", "l2", "rank"]
 _TINY = torch.finfo(torch.float32).tiny
@@ -45,8 +45,7 @@ def scaled(scores: Tensor, valid: Tensor, scale: Scale) -> Tensor:
     if scale == "softmax":
         return x.masked_fill(~valid, -torch.inf).softmax(-1).nan_to_num(0)
     if scale == "rank":
-        order = x.masked_fill(~valid, -torch.inf).argsort(dim=1, descending=True, stable=True)
-        order = order.gather(1, valid.gather(1, order).byte().argsort(dim=1, descending=True, stable=True))
+        order = ranking(x, valid)
         place = torch.empty_like(order).scatter_(1, order, torch.arange(x.shape[1], device=x.device).expand_as(order))
         count = valid.sum(1, keepdim=True)
         share: Tensor = (count - place).clamp(min=0) / count.clamp(min=1)
