@@ -31,9 +31,7 @@ class Pivots(Diversifier):
         if not split.diverse.any():
             return torch.zeros_like(kept)
         valid = torch.ones_like(kept) if tokens.valid is None else tokens.valid
-        pivots = ranking(scores.detach(), valid)[
-            :, : self.pivots
-        ]  # [B, P], in rows with fewer tokens the others are not valid
+        pivots = ranking(scores.detach(), valid)[:, : self.pivots]  # [B, P], not valid where a row has fewer tokens
         count = split.diverse.to(kept.device, non_blocking=True)[:, None]  # [B, 1]
         new = (valid & ~kept).gather(1, pivots)
         new &= new.cumsum(1) <= count  # [B, P]
