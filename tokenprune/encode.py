@@ -81,7 +81,7 @@ def encode(
     spec = tower_of(family, model)[1]
     layout = (spec.layout or family.layout)(Seen(Settings(model.config, call), base, call, pieces, ids, placeholder))
     layout = resampled(layout, torch.cat(heard.looks)) if heard.looks else layout
-    projected = pipeline.stages[0].space == "projected" or not heard.encoder
+    projected = pipeline.stages[0].space != "encoder" or not heard.encoder
     space = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
     cues: dict[str, Cue] = {
         name: layout.pool(_flat(layout, spec, sources[name], values, spec.registers(model.config)))

@@ -12,6 +12,20 @@ from torch import Tensor
 from tokenprune.errors import MissingCue
 
 Cue = Tensor | Callable[[], Tensor]
+OF_LAYER = frozenset(  # cues of one layer of the language model: ``NAME@previous`` or ``NAME@this``
+    (
+        "last_attention",
+        "text_attention",
+        "visual_attention",
+        "last_prior",
+        "text_prior",
+        "keys",
+        "mean_keys",
+        "text_keys",
+    )
+)
+LLM_CUES = OF_LAYER | {"layer_change", "text_states", "inputs"}
+PREVIOUS = "previous_scores"  # of the stage before
 TEXT = frozenset({"question"})  # cues that belong to a row's prompt: [B, M, C], zero where a prompt is shorter
 
 
