@@ -29,7 +29,7 @@ parser.add_argument("--question", default="How many objects?")
 parser.add_argument("--out", type=Path, default=Path("answers.jsonl"))
 parser.add_argument("--model", default=str(scenes.folder()))
 parser.add_argument("--pipeline", default="vispruner")
-parser.add_argument("--budget", default="25%", type=lambda text: int(text) if text.isdigit() else text)
+parser.add_argument("--budget", default="25%")
 parser.add_argument("--batch", type=int, default=4)
 wanted = parser.parse_args()
 SETTINGS = {name: str(getattr(wanted, name)) for name in ("question", "model", "pipeline", "budget")}

@@ -87,7 +87,7 @@ def test_a_folder_is_asked_about_once_whatever_stops_it(example, tmp_path, monke
         asked, budgets = stopped_after(patch, batches=2)
         with pytest.raises(KeyboardInterrupt):
             example("batch_folder", folder, "--batch", 2, "--budget", 64)
-    assert (len(asked), budgets) == (2, [64])
+    assert (len(asked), budgets) == (2, ["64"])
     first = out.read_text().splitlines()
     assert [json.loads(line)["image"] for line in first] == ["broken.png", "scene0.png"]
 
