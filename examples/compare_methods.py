@@ -15,7 +15,7 @@ from tokenprune.scenes.evaluate import Tally, answer
 
 COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else 20
 METHODS = ("vispruner", "fastervlm", "divprune", "random", "uniform")
-BUDGETS = ("25%", "5.6%")
+BUDGETS = ("25%", "11.1%", "5.6%")
 
 model, processor = scenes.load()
 asked = [(scene, question) for scene in map(scenes.draw, range(COUNT)) for question in scene.questions()]
