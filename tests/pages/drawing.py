@@ -55,7 +55,7 @@ def data_path():
         Box(275, top, "vision encoder", "runs once, unchanged", MODEL),
         Box(475, top, "projector", "unchanged", MODEL, 130),
         Box(690, top, "shorter prompt", "slots, positions, mask", VALUE, 170),
-        Box(905, top, "language model", "any kernel, any cache", MODEL),
+        Box(905, top, "language model", "its kernel, its cache", MODEL),
         Box(275, middle, "tokens", "[B, N, C], with cues", VALUE),
         Box(85, low, "scorer", "how important", OURS, 130),
         Box(260, low, "splitter", "how many of each row", OURS, 160),
