@@ -128,9 +128,23 @@ def test_a_folder_that_is_not_there_is_made(example, tmp_path):
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 10
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
-def test_an_example_is_cells_and_says_how_it_is_run(path):
+NOTEBOOKS = [path for path in sorted(EXAMPLES.glob("*.py")) if "# %%" in path.read_text("utf-8")]
+
+
+def test_there_are_notebooks():
+    assert {path.stem for path in NOTEBOOKS} >= {
+        "quickstart",
+        "compare_methods",
+        "own_scorer",
+        "anyres",
+        "batch_folder",
+    }
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_has_cells_and_says_how_it_is_run(path):
     text = path.read_text("utf-8")
     assert f"python examples/{path.name}" in ast.get_docstring(ast.parse(text))
     assert len(re.findall(r"^# %% \S", text, re.MULTILINE)) >= 4
-    assert path.name in (EXAMPLES / "README.md").read_text("utf-8")
+    for page in (EXAMPLES / "README.md", EXAMPLES.parent / "docs/examples.md"):
+        assert path.name in page.read_text("utf-8")
