@@ -103,9 +103,11 @@ class Ledger:
             self.answers.setdefault((line["cell"], line["row"]), line)
 
     def _write(self, lines: Iterable[Line]) -> None:
-        text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines).encode()
+        text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
+        if not text:
+            return
         try:
-            append(self.path, text)
+            append(self.path, text.encode())
         except OSError as problem:
             raise LedgerError(
                 f"cannot write to {str(self.path)!r}: {problem.strerror or problem}. Every answer in it is safe; make "

@@ -62,7 +62,8 @@ def plot(results: Sequence[Result], path: Path, names: Sequence[str] = ()) -> No
 def _panel(axis: Any, lines: Sequence[Result], full: Result | None) -> None:
     """Lines over the share of tokens kept, on a logarithmic axis, each with its interval as a band."""
     for name in dict.fromkeys(one.pipeline for one in lines):
-        points = sorted((one.share or 0, one.score) for one in lines if one.pipeline == name and one.score)
+        found = [(one.share or 0.0, one.score) for one in lines if one.pipeline == name and one.score]
+        points = sorted(found, key=lambda point: point[0])
         values = [score.value for _, score in points]
         shares, middle = [share for share, _ in points], [value.value for value in values]
         control = name in CONTROLS

@@ -86,9 +86,10 @@ def grids(results: Sequence[Result]) -> Iterator[Grid]:
 
 def _grid(task: str, policy: str, lines: Sequence[Result]) -> Grid:
     notes: dict[str, int] = {}
+    seeds = {one.pipeline: max(other.seeds for other in lines if other.pipeline == one.pipeline) for one in lines}
     by_name: dict[str, dict[str, str]] = {}
     for one in lines:
-        label = one.pipeline + (f" ({one.seeds} seeds)" if one.seeds > 1 else "")
+        label = one.pipeline + (f" ({seeds[one.pipeline]} seeds)" if seeds[one.pipeline] > 1 else "")
         by_name.setdefault(label, {})[one.budget] = _cell(one, notes)
     several = [set(cells) for cells in by_name.values() if len(cells) > 1]
     shared = set().union(*several) if several else {one.budget for one in lines if one.budget}
