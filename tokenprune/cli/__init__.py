@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tokenprune.cli.demonstration import demo
+from tokenprune.cli.evaluating import evaluating
 from tokenprune.cli.inspecting import inspect
 from tokenprune.cli.listing import listing
 from tokenprune.cli.running import run
@@ -46,3 +47,4 @@ app.command("show")(show)
 app.command("inspect")(inspect)
 app.command("run")(run)
 app.command("demo")(demo)
+app.command("eval")(evaluating)
