@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tokenprune.cli import completing
 from tokenprune.cli.catalogue import yaml_text
 from tokenprune.cli.options import AsJson, Debug
 from tokenprune.cli.terminal import print_json, reported
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A registered pipeline, or a YAML file.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A registered pipeline, or a YAML file.", metavar="NAME|FILE", autocompletion=completing.pipelines
+        ),
+    ],
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
