@@ -10,16 +10,19 @@ from typing import Annotated
 import typer
 
 from tokenprune.cli.demonstration import demo
+from tokenprune.cli.describing import schema
 from tokenprune.cli.inspecting import inspect
 from tokenprune.cli.listing import listing
 from tokenprune.cli.running import run
 from tokenprune.cli.showing import show
+from tokenprune.cli.validating import validate
 
 __all__ = ["app"]
 
 COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Try": {"demo": demo, "run": run},
     "Look around": {"list": listing, "show": show, "inspect": inspect},
+    "Compose": {"validate": validate, "schema": schema},
 }
 
 app = typer.Typer(
