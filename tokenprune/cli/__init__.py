@@ -11,6 +11,7 @@ import typer
 
 from tokenprune.cli.demonstration import demo
 from tokenprune.cli.describing import schema
+from tokenprune.cli.doctoring import doctor
 from tokenprune.cli.inspecting import inspect
 from tokenprune.cli.listing import listing
 from tokenprune.cli.running import run
@@ -21,7 +22,7 @@ __all__ = ["app"]
 
 COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Try": {"demo": demo, "run": run},
-    "Look around": {"list": listing, "show": show, "inspect": inspect},
+    "Look around": {"list": listing, "show": show, "inspect": inspect, "doctor": doctor},
     "Compose": {"validate": validate, "schema": schema},
 }
 
