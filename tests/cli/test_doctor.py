@@ -10,8 +10,8 @@ import torch
 from house import ROOT
 from importlib_metadata import EntryPoint
 
-from tokenprune import registry
-from tokenprune.cli import diagnosis
+from tokenprune import registry, scenes
+from tokenprune.cli import asking, diagnosis
 from tokenprune.cli.diagnosis import Finding, diagnose, installed, machine, working
 
 FINE = [Finding("python", "fine", "3.11"), Finding("threads", "note", "one of four", "take more")]
@@ -288,15 +288,14 @@ def test_a_broken_plug_in_is_named_with_whom_to_ask(monkeypatch):
     assert [one.found.split(":")[0] for one in rest] == ["tokenprune-vlm"]
 
 
-def test_a_model_that_keeps_everything_is_broken(monkeypatch):
-    monkeypatch.setattr(working, "BUDGET", 256)
-    (one,) = working.embedded_model()
-    assert one.status == "fine"
-    from tokenprune.cli import asking
-
-    monkeypatch.setattr(working, "BUDGET", 28)
-    receipt, answer = SimpleNamespace(after=256, before=256), SimpleNamespace(text="blue")
+@pytest.mark.parametrize(
+    ("kept", "right", "status"), [(28, True, "fine"), (256, True, "broken"), (28, False, "broken")]
+)
+def test_a_model_that_keeps_everything_or_says_nothing_is_broken(monkeypatch, kept, right, status):
+    scene = scenes.draw(0)
+    answer = SimpleNamespace(text=scene.questions(scene.seed)[0].answer if right else "")
+    receipt = SimpleNamespace(after=kept, before=256)
     monkeypatch.setattr(asking, "ask_both", lambda *_, **__: SimpleNamespace(full=answer, receipt=receipt))
     (one,) = working.embedded_model()
-    assert one.status == "broken"
-    assert "keeps 256 of 256 tokens" in one.found
+    assert one.status == status
+    assert f"keeps {kept} of 256 tokens" in one.found
