@@ -16,6 +16,7 @@ from tokenprune.cli.inspecting import inspect
 from tokenprune.cli.listing import listing
 from tokenprune.cli.running import run
 from tokenprune.cli.showing import show
+from tokenprune.cli.starting import new_strategy
 from tokenprune.cli.validating import validate
 
 __all__ = ["app"]
@@ -23,7 +24,7 @@ __all__ = ["app"]
 COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Try": {"demo": demo, "run": run},
     "Look around": {"list": listing, "show": show, "inspect": inspect, "doctor": doctor},
-    "Compose": {"validate": validate, "schema": schema},
+    "Compose": {"validate": validate, "schema": schema, "new-strategy": new_strategy},
 }
 
 app = typer.Typer(
