@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from tokenprune.cli.citing import cite
 from tokenprune.cli.demonstration import demo
 from tokenprune.cli.describing import schema
 from tokenprune.cli.doctoring import doctor
@@ -23,7 +24,7 @@ __all__ = ["app"]
 
 COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Try": {"demo": demo, "run": run},
-    "Look around": {"list": listing, "show": show, "inspect": inspect, "doctor": doctor},
+    "Look around": {"list": listing, "show": show, "inspect": inspect, "doctor": doctor, "cite": cite},
     "Compose": {"validate": validate, "schema": schema, "new-strategy": new_strategy},
 }
 
