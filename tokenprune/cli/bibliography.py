@@ -113,12 +113,12 @@ def software() -> Entry:
         told = metadata(DISTRIBUTION)
     except PackageNotFoundError:
         raise CommandError(f"no distribution {DISTRIBUTION} is installed; 'tokenprune doctor' says more") from None
-    author = told.get("Author") or told.get("Author-email") or "The tokenprune authors"
+    said = {name: (told.get_all(name) or [""])[0] for name in ("Summary", "Author", "Version", "License-Expression")}
     fields = {
-        "title": f"tokenprune: {told['Summary'].rstrip('.')}",
-        "author": f"{{{author}}}",
-        "version": told["Version"],
-        "license": told.get("License-Expression") or "",
+        "title": f"tokenprune: {said['Summary'].rstrip('.')}",
+        "author": f"{{{said['Author'] or 'The tokenprune authors'}}}",
+        "version": said["Version"],
+        "license": said["License-Expression"],
         "url": next((url.partition(", ")[2] for url in told.get_all("Project-URL") or []), ""),
     }
     fields = {name: value for name, value in fields.items() if value}
