@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, Validat
 from pydantic_core import CoreSchema
 
 from tokenprune.errors import PipelineError
-from tokenprune.explained import explain
-from tokenprune.named import BudgetField, name_of
+from tokenprune.hub import OnHub
+from tokenprune.named import BudgetField, explain, name_of
 from tokenprune.registry import yaml_of
 from tokenprune.selection import Selection
 from tokenprune.stage import Stage
@@ -22,7 +22,7 @@ from tokenprune.written import plain
 Positions = Literal["keep", "renumber"]
 
 
-class Pipeline(BaseModel):
+class Pipeline(OnHub, BaseModel):
     """A named stage with its budget and policies; frozen, and the same thing in Python and in YAML.
 
     Args:
