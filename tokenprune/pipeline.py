@@ -14,6 +14,7 @@ from pydantic_core import CoreSchema
 from tokenprune.budget import Budget
 from tokenprune.described import pipeline_schema
 from tokenprune.errors import PipelineError
+from tokenprune.hub import OnHub
 from tokenprune.named import BudgetField, explain, name_of
 from tokenprune.registry import yaml_of
 from tokenprune.schedule import Plan, Schedule
@@ -21,11 +22,12 @@ from tokenprune.selection import Selection
 from tokenprune.site import LlmLayer
 from tokenprune.stage import Stage, check_stages, is_inside, without_default_space
 from tokenprune.tokens import PREVIOUS, VisualTokens
+from tokenprune.written import plain
 
 Positions = Literal["keep", "renumber"]
 
 
-class Pipeline(BaseModel):
+class Pipeline(OnHub, BaseModel):
     """Named stages with their budget and policies; frozen, and the same thing in Python and in YAML.
 
     Args:
@@ -193,7 +195,7 @@ def load(source: Source, **changes: Any) -> Pipeline:
 
 def _from_text(text: str, where: str, changes: Mapping[str, Any]) -> Pipeline:
     try:
-        data = yaml.safe_load(text)
+        data = plain(text)
     except (yaml.YAMLError, ValueError) as problem:  # a ValueError: a date that does not exist
         raise PipelineError(f"{where} is not YAML: {problem}") from problem
     if not isinstance(data, dict):
