@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, Validat
 from pydantic_core import CoreSchema
 
 from tokenprune.errors import PipelineError
-from tokenprune.named import BudgetField, explain, name_of
+from tokenprune.explained import explain
+from tokenprune.named import BudgetField, name_of
 from tokenprune.registry import yaml_of
 from tokenprune.selection import Selection
 from tokenprune.stage import Stage
 from tokenprune.tokens import VisualTokens
+from tokenprune.written import plain
 
 Positions = Literal["keep", "renumber"]
 
@@ -131,7 +133,7 @@ def load(source: Source, **changes: Any) -> Pipeline:
 
 def _from_text(text: str, where: str, changes: Mapping[str, Any]) -> Pipeline:
     try:
-        data = yaml.safe_load(text)
+        data = plain(text)
     except (yaml.YAMLError, ValueError) as problem:  # a ValueError: a date that does not exist
         raise PipelineError(f"{where} is not YAML: {problem}") from problem
     if not isinstance(data, dict):
