@@ -66,21 +66,21 @@ def encode(
         AttachError: features and placeholders do not fit.
     """
     ran = run_vision(family, model, call, cue_sources(family, model, pipeline, call))
-    return describe(family, model, call, pipeline, ids, placeholder, ran, mask, visual)
+    return describe(family, model, call, pipeline.stages[0].space, ids, placeholder, ran, mask, visual)
 
 
 def describe(
     family: Family,
     model: Model,
     call: Mapping[str, Any],
-    pipeline: Pipeline,
+    space: str,
     ids: Tensor,
     placeholder: Tensor,
     ran: Run,
     mask: Tensor | None = None,
     visual: Tensor | None = None,
 ) -> Encoded:
-    """The tokens and the cues of what has run; arguments and errors as in `encode`."""
+    """The tokens and the cues of what has ``ran``, similarity in ``space``; the rest, and errors, as in `encode`."""
     base, pieces, heard, sources = model.base_model, ran.pieces, ran.heard, ran.sources
     rows, room = torch.cat(pieces), placeholder.sum(-1).tolist()
     if len(rows) != sum(room):
@@ -88,15 +88,15 @@ def describe(
     spec = tower_of(family, model)[1]
     layout = (spec.layout or family.layout)(Seen(Settings(model.config, call), base, call, pieces, ids, placeholder))
     layout = resampled(layout, torch.cat(heard.looks)) if heard.looks else layout
-    projected = pipeline.stages[0].space == "projected" or not heard.encoder
-    space = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
+    projected = space == "projected" or not heard.encoder
+    features = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
     cues: dict[str, Cue] = {
         name: layout.pool(_flat(layout, spec, sources[name], values, spec.registers(model.config)))
         for name, values in heard.cues.items()
     }
     sample = torch.tensor(_sample_of(layout.lengths, room), dtype=torch.int64)[layout.item]
     cues["question"] = lambda: question_of(model, ids, mask, placeholder if visual is None else visual)[sample]
-    return Encoded(ran.output, rows, layout.index, _tokens(layout, space, cues, sample, family.marked), sources)
+    return Encoded(ran.output, rows, layout.index, _tokens(layout, features, cues, sample, family.marked), sources)
 
 
 def _tokens(layout: Layout, space: Tensor, cues: Mapping[str, Cue], sample: Tensor, marked: bool) -> VisualTokens:

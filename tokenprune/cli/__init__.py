@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from tokenprune.cli.counting import flops
 from tokenprune.cli.demonstration import demo
 from tokenprune.cli.inspecting import inspect
 from tokenprune.cli.listing import listing
@@ -45,4 +46,5 @@ app.command("list")(listing)
 app.command("show")(show)
 app.command("inspect")(inspect)
 app.command("run")(run)
+app.command("flops")(flops)
 app.command("demo")(demo)
