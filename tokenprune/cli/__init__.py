@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from tokenprune.cli.benching import bench
 from tokenprune.cli.counting import flops
 from tokenprune.cli.demonstration import demo
 from tokenprune.cli.inspecting import inspect
@@ -47,4 +48,5 @@ app.command("show")(show)
 app.command("inspect")(inspect)
 app.command("run")(run)
 app.command("flops")(flops)
+app.command("bench")(bench)
 app.command("demo")(demo)
