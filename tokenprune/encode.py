@@ -12,11 +12,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from tokenprune.errors import AttachError, MissingCue, UnsupportedMode
+from tokenprune.downsampling import downsampled
+from tokenprune.errors import MissingCue, UnsupportedMode
 from tokenprune.family import Family, Model, Tower, tower_of
 from tokenprune.features import pieces_of
-from tokenprune.layout import Layout, Seen
-from tokenprune.listen import Settings, cue_sources, listening
+from tokenprune.filling import LayOut, describing, sample_of
+from tokenprune.layout import Layout
+from tokenprune.listen import Heard, cue_sources, listening
 from tokenprune.pipeline import Pipeline
 from tokenprune.question import question_of
 from tokenprune.resampled import resampled
@@ -71,15 +73,15 @@ def encode(
         AttachError: features and placeholders do not fit.
     """
     sources = cue_sources(family, model, pipeline, call)
-    base, arguments = model.base_model, _arguments(family, model, call)
-    with _TURNS.setdefault(model, threading.RLock()), listening(family, model, sources) as heard:
-        output = getattr(base, family.method)(**arguments, return_dict=True)
+    spec, room = tower_of(family, model)[1], placeholder.sum(-1).tolist()
+    lay_out = describing(spec.layout or family.layout, model, call, ids, placeholder)
+    with _TURNS.setdefault(model, threading.RLock()):
+        output, heard = _run(family, model, call, pipeline, sources, lay_out, sum(room))
     pieces = pieces_of(output, family.feature_field)
-    rows, room = torch.cat(pieces), placeholder.sum(-1).tolist()
+    rows = torch.cat(pieces)
     if len(rows) != sum(room):
-        _sample_of([len(piece) for piece in pieces], room)  # does not fit, and says so
-    spec = tower_of(family, model)[1]
-    layout = (spec.layout or family.layout)(Seen(Settings(model.config, call), base, call, pieces, ids, placeholder))
+        sample_of([len(piece) for piece in pieces], room)  # does not fit, and says so
+    layout, sample = lay_out(pieces)
     layout = resampled(layout, torch.cat(heard.looks)) if heard.looks else layout
     projected = pipeline.stages[0].space == "projected" or not heard.encoder
     space = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
@@ -87,9 +89,30 @@ def encode(
         name: layout.pool(_flat(layout, spec, sources[name], values, spec.registers(model.config)))
         for name, values in heard.cues.items()
     }
-    sample = torch.tensor(_sample_of(layout.lengths, room), dtype=torch.int64)[layout.item]
     cues["question"] = lambda: question_of(model, ids, mask, placeholder if visual is None else visual)[sample]
     return Encoded(output, rows, layout.index, _tokens(layout, space, cues, sample, family.marked), sources)
+
+
+def _run(
+    family: Family,
+    model: Model,
+    call: Mapping[str, Any],
+    pipeline: Pipeline,
+    sources: Mapping[str, str],
+    lay_out: LayOut,
+    room: int,
+) -> tuple[Any, Heard]:
+    """The encoder's output, and what was read on the way; of smaller images where the pipeline asks for them."""
+    arguments = _arguments(family, model, call)
+    if pipeline.stages[0].site == "image":
+
+        def describe(pieces: list[Tensor]) -> VisualTokens:
+            layout, sample = lay_out(pieces)
+            return _tokens(layout, layout.spread(torch.cat(pieces)), {}, sample, family.marked)
+
+        return downsampled(family, model, pipeline, arguments, room, describe), Heard()
+    with listening(family, model, sources) as heard:
+        return getattr(model.base_model, family.method)(**arguments, return_dict=True), heard
 
 
 def _arguments(family: Family, model: Model, call: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,24 +186,3 @@ def _encoder_space(layout: Layout, spec: Tower, outputs: list[Tensor]) -> Tensor
     full = flat.new_zeros(len(layout.index), flat.shape[-1])
     full[layout.index >= 0] = flat  # merged before it enters the projector: one vector a row already
     return layout.spread(full)
-
-
-def _sample_of(lengths: list[int], room: list[int]) -> list[int]:
-    """The prompt of each item: items fill the placeholders of one prompt after the other.
-
-    Raises:
-        AttachError: features and placeholders do not fit.
-    """
-    samples, prompt, used, fits = [], 0, 0, sum(lengths) == sum(room)
-    for length in lengths:
-        while prompt < len(room) and used == room[prompt]:
-            prompt, used = prompt + 1, 0
-        samples.append(prompt)
-        used += length
-        fits = fits and prompt < len(room) and used <= room[prompt]
-    if not fits:
-        raise AttachError(
-            f"the encoder gives {lengths} feature rows, the prompts have {room} placeholders; the processor that made "
-            "the prompt belongs to another model or image size, so load the one that belongs to this model"
-        )
-    return samples

@@ -11,8 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from tokenprune.cues import tap
-from tokenprune.errors import AttachError, MissingCue
+from tokenprune.downsampling import check_downsampling
+from tokenprune.errors import MissingCue
 from tokenprune.family import Family, Model, Tower, submodule, tower_of
+from tokenprune.layers import attending, layer_at, layers_path
 from tokenprune.pipeline import Pipeline
 from tokenprune.reductions import OF_ALL, OF_CLS, looks, reduce_of
 from tokenprune.tokens import TEXT
@@ -35,7 +37,10 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
     Raises:
         MissingCue: this model does not give one of them.
         UnknownFamily: the family is not built with this encoder.
+        UnsupportedMode: the pipeline reads smaller images, which this encoder does not take.
     """
+    if pipeline.stages[0].site == "image":
+        check_downsampling(family, model)
     encoder, spec = tower_of(family, model)
     given = cues_of(spec)
     readable = given if family.cross else given | TEXT  # what looks at images sideways is read before its text
@@ -53,9 +58,8 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
             continue
         kind, _, at = found.partition("@")
         layers = attending(encoder, spec)
-        sources[found] = (
-            f"{kind}@{_absolute(int(at), layers, found) if at else default_layer(family, model, kind, layers, call)}"
-        )
+        layer = layer_at(at, layers, found) if at else default_layer(family, model, kind, layers, call)
+        sources[found] = f"{kind}@{layer}"
     return sources
 
 
@@ -64,36 +68,6 @@ def cues_of(spec: Tower) -> frozenset[str]:
     if not spec.attention or spec.reads:
         return frozenset(spec.reads)
     return OF_ALL | OF_CLS if spec.cls else OF_ALL
-
-
-def layers_path(encoder: Any, spec: Tower) -> tuple[str, str]:
-    """The path of the encoder's list of layers, and the path from one of them to its attention."""
-    for path in spec.attention:
-        stem, _, attention = path.partition(".{}.")
-        try:
-            submodule(encoder, stem)
-        except AttributeError:
-            continue
-        return stem, attention
-    raise AttachError(
-        f"{type(encoder).__name__} has none of {', '.join(spec.attention)}; this transformers version lays it out anew"
-    )
-
-
-def attending(encoder: Any, spec: Tower) -> list[bool]:
-    """Which layers have attention; in some encoders others have convolutions in its place."""
-    stem, attention = layers_path(encoder, spec)
-    return [hasattr(layer, attention.partition(".")[0]) for layer in submodule(encoder, stem)]
-
-
-def _absolute(layer: int, layers: list[bool], name: str) -> int:
-    depth = len(layers)
-    if not -depth <= layer < depth:
-        raise MissingCue(f"{name!r} asks for encoder layer {layer}; this encoder has {depth}, numbered from 0")
-    if not layers[layer]:
-        attend = ", ".join(str(at) for at, attends in enumerate(layers) if attends)
-        raise MissingCue(f"{name!r} asks for encoder layer {layer}, which has no attention; there is some in {attend}")
-    return layer % depth
 
 
 def default_layer(family: Family, model: Model, kind: str, layers: list[bool], call: Mapping[str, Any]) -> int:

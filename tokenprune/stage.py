@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
 from tokenprune.budget import Budget
+from tokenprune.coarse import coarser
 from tokenprune.marked import filled
 from tokenprune.named import Named
 from tokenprune.pool import Pool
@@ -37,6 +38,8 @@ class Stage(BaseModel):
         diversifier: who chooses the diverse ones. None: they are chosen by score too.
         merger: who folds the rest into what stays. None: it is dropped.
         space: where similarity is measured: the vision encoder's output, or the projector's.
+        site: ``pre_llm``: tokens are chosen before the language model; ``image``: the image itself is re-encoded at the
+            resolution that fits, which leaves the splitter alone something to do.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,7 +48,7 @@ class Stage(BaseModel):
     diversifier: Named[Diversifier] | None = None
     merger: Named[Merger] | None = None
     space: Space = "encoder"
-    site: Literal["pre_llm"] = "pre_llm"
+    site: Literal["pre_llm", "image"] = "pre_llm"
 
     @model_validator(mode="after")
     def _every_part_in_its_space(self) -> Self:
@@ -55,6 +58,22 @@ class Stage(BaseModel):
                     f"{type(part).__name__} means nothing in {self.space} space; write space: {part.needs_space}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _an_image_is_not_chosen_from(self) -> Self:
+        if self.site != "image":
+            return self
+        parts = {"scorer": self.scorer, "diversifier": self.diversifier, "merger": self.merger}
+        if idle := [name for name, part in parts.items() if part is not None]:
+            raise ValueError(f"site: image chooses no tokens, so leave out {', '.join(idle)}")
+        if self.splitter.pools or self.splitter.adaptive or self.splitter.reads:
+            raise ValueError("site: image divides the budget before there are tokens to read; write splitter: equal")
+        return self
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether fewer tokens than the budget may stay."""
+        return self.site == "image" or self.splitter.adaptive
 
     @property
     def parts(self) -> tuple[Strategy, ...]:
@@ -68,7 +87,9 @@ class Stage(BaseModel):
         return frozenset[str]().union(*(part.reads for part in self.parts))
 
     def select(self, tokens: VisualTokens, budget: Budget) -> Selection:
-        """Choose the tokens that stay; exact in every unit of the budget."""
+        """Choose the tokens that stay; exact in every unit of the budget, unless the stage is ``adaptive``."""
+        if self.site == "image":
+            return coarser(tokens, self.counts(tokens, budget))
         units = [rows for rows, _ in budget.units(tokens)]
         if self.splitter.pools and any(len(rows) > 1 for rows in units):
             pool = Pool.of(tokens, units)
@@ -82,6 +103,10 @@ class Stage(BaseModel):
 
             return pool.spread(self._select(pool.tokens(tokens, units), budget, fill))
         return self._select(tokens, budget, lambda chosen: filled(tokens, chosen, units, self._scores))
+
+    def counts(self, tokens: VisualTokens, budget: Budget) -> Tensor:
+        """[B] int64 on the host: what the budget leaves of each row where no score has a say."""
+        return self.splitter.split(tokens, tokens.features.new_zeros(tokens.shape).float(), budget).total
 
     def _scores(self, tokens: VisualTokens) -> Tensor:
         """[B, N] float32; without a scorer all alike."""
