@@ -22,7 +22,7 @@ from tokenprune.listen import Heard, cue_sources, listening
 from tokenprune.pipeline import Pipeline
 from tokenprune.question import question_of
 from tokenprune.resampled import resampled
-from tokenprune.tokens import Cue, VisualTokens
+from tokenprune.tokens import SPACES, Cue, VisualTokens
 
 _TURNS: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()  # models that have been encoded with
 
@@ -89,6 +89,7 @@ def encode(
         name: layout.pool(_flat(layout, spec, sources[name], values, spec.registers(model.config)))
         for name, values in heard.cues.items()
     }
+    cues |= {name: lambda: layout.spread(rows.detach()).mT for name in SPACES & sources.keys()}
     cues["question"] = lambda: question_of(model, ids, mask, placeholder if visual is None else visual)[sample]
     return Encoded(output, rows, layout.index, _tokens(layout, space, cues, sample, family.marked), sources)
 

@@ -17,7 +17,7 @@ from tokenprune.family import Family, Model, Tower, submodule, tower_of
 from tokenprune.layers import attending, layer_at, layers_path
 from tokenprune.pipeline import Pipeline
 from tokenprune.reductions import OF_ALL, OF_CLS, looks, reduce_of
-from tokenprune.tokens import TEXT
+from tokenprune.tokens import SPACES, TEXT
 
 
 class Settings:
@@ -43,17 +43,17 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
         check_downsampling(family, model)
     encoder, spec = tower_of(family, model)
     given = cues_of(spec)
-    readable = given if family.cross else given | TEXT  # what looks at images sideways is read before its text
+    free = frozenset[str]() if family.cross else TEXT | SPACES  # what looks at images sideways is read before those
     sources = {}
     for wish in pipeline.reads:
-        found = next((name for name in wish.split("|") if name.split("@")[0] in readable), None)
+        found = next((name for name in wish.split("|") if name.split("@")[0] in given or name in free), None)
         if found is None:
             raise MissingCue(
                 f"{pipeline.name!r} reads {wish.replace('|', ' or ')}; {type(model).__name__} gives "
                 f"{', '.join(sorted(given)) or 'no cue'}"
                 + (" (add @LAYER for another layer than the default)" if given else "; 'divprune' needs none")
             )
-        if found in TEXT:
+        if found in free:
             sources[found] = found
             continue
         kind, _, at = found.partition("@")
@@ -120,7 +120,7 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
             hook = submodule(model.base_model, family.projector).register_forward_pre_hook(note, with_kwargs=True)
             stack.callback(hook.remove)
         taps = []
-        read = {name: source for name, source in sources.items() if source not in TEXT}
+        read = {name: source for name, source in sources.items() if source not in TEXT | SPACES}
         for layer in dict.fromkeys(source.partition("@")[2] for source in read.values()):
             stem, attention = layers_path(encoder, spec)
             here = {name: source for name, source in read.items() if source.endswith(f"@{layer}")}
