@@ -24,6 +24,7 @@ from tokenprune.pipeline import Pipeline
 from tokenprune.prompt import Columns, Positions, shifts
 from tokenprune.receipt import Receipt, images_of, uncut_units
 from tokenprune.selection import Selection
+from tokenprune.spots import patch_of
 from tokenprune.turn import Turn
 
 _IGNORED = -100  # what cross entropy skips
@@ -169,7 +170,7 @@ def receipt_of(
         model=type(model).__name__,
         slots=[row.nonzero()[:, 0] for row in turn.stays.cpu()],
         length=turn.stays.shape[1],
-        images=images_of(tokens, selection, visuals.kinds),
+        images=images_of(tokens, selection, visuals.kinds, patch_of(model.config)),
         budget=f"{budget}" + (unit if budget.unit == "image" else ""),
         asked=sum(most for _, most in budget.units(tokens)),
         uncut=uncut_units(tokens, selection, budget),
