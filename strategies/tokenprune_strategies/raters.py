@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_ROUNDING = 1e-5  # words that are alike are not told apart by it
+
 
 def raters(inputs: Tensor, question: Tensor) -> Tensor:
     """[B, R] bool, words w with mean over tokens n of softmax_w(x_n . t_w) above the mean of all words.
@@ -18,5 +20,6 @@ def raters(inputs: Tensor, question: Tensor) -> Tensor:
     real, there = (question != 0).any(2), (inputs != 0).any(2)  # [B, R], [B, N]
     like = torch.bmm(inputs.float(), question.float().mT).masked_fill(~real[:, None], -torch.inf)  # [B, N, R]
     share = like.softmax(2).nan_to_num(0).masked_fill(~there[..., None], 0).sum(1)  # [B, R]
-    above = real & (share > share.sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp(min=1))
+    mean = share.sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp(min=1)
+    above = real & (share > mean * (1 + _ROUNDING))
     return torch.where(above.any(1, keepdim=True), above, real)
