@@ -40,7 +40,7 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
     given = cues_of(spec)
     readable = given if family.cross else given | TEXT  # what looks at images sideways is read before its text
     sources = {}
-    for wish in pipeline.reads:
+    for wish in pipeline.reads_outside:
         found = next((name for name in wish.split("|") if name.split("@")[0] in readable), None)
         if found is None:
             raise MissingCue(
@@ -150,7 +150,7 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
         for layer in dict.fromkeys(source.partition("@")[2] for source in read.values()):
             stem, attention = layers_path(encoder, spec)
             here = {name: source for name, source in read.items() if source.endswith(f"@{layer}")}
-            reads = _Reads(here, model.config, spec, heard)
+            reads = Reads(here, model.config, spec, heard)
             taps.append(stack.enter_context(tap(submodule(encoder, f"{stem}.{layer}.{attention}"), reads)))
         if sources and family.resampler is not None:
             taps.append(stack.enter_context(tap(submodule(model.base_model, family.resampler), looks)))
@@ -160,7 +160,7 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
             found.require()
 
 
-class _Reads:
+class Reads:
     """The cues that come from one layer."""
 
     def __init__(self, sources: Mapping[str, str], config: Any, spec: Tower, heard: Heard) -> None:
@@ -171,6 +171,7 @@ class _Reads:
         self.heard = heard
 
     def __call__(self, query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        """Read them all."""
         for name, reduce in self.reduces.items():
             value = reduce(query, key, mask, scale)
             self.heard.cues.setdefault(name, []).append(value)
