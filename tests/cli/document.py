@@ -30,6 +30,7 @@ def section(name, function):
     """A command: what it does, and a line for each argument and option."""
     hints = get_type_hints(function, include_extras=True)
     given = {key: one for key, one in signature(function).parameters.items() if key not in EVERYWHERE}
+    given = {key: one for key, one in given.items() if get_args(hints[key])}  # a context is none of the user's
     rows = [row(key, *get_args(hints[key])[:2], one.default) for key, one in given.items()]
     head = ["", "| | what it says | default |", "|---|---|---|"] if rows else []
     return "\n".join([f"\n### tokenprune {name}\n", flowing(getdoc(function)), *head, *rows]) + "\n"
@@ -37,10 +38,18 @@ def section(name, function):
 
 def row(key, kind, info, default):
     option = isinstance(info, OptionInfo)
-    written = (info.default, *(info.param_decls or ())) if option else (info.metavar or key.upper(),)
-    names = [f"`{name}`" for name in written if isinstance(name, str)]
+    names = called(key, info) if option else [info.metavar or key.upper()]
     value = f" {taken(kind, info)}" if option and kind is not bool else ""
-    return f"| {escaped(', '.join(names) + value)} | {flowing(info.help)} | {shown(info, default)} |"
+    if default is True:
+        default = names[0]  # of a switch and its opposite
+    told = " or ".join(f"`{name}`" for name in names) + value
+    return f"| {escaped(told)} | {flowing(info.help)} | {shown(info, default)} |"
+
+
+def called(key, info):
+    """The names of an option; without any its parameter's."""
+    written = [one for one in (info.default, *(info.param_decls or ())) if isinstance(one, str)]
+    return [name for one in written for name in one.split("/")] or [f"--{key.replace('_', '-')}"]
 
 
 def taken(kind, info):
