@@ -16,7 +16,8 @@ from tokenprune.errors import AttachError, MissingCue, UnsupportedMode
 from tokenprune.family import Family, Model, Tower, tower_of
 from tokenprune.features import pieces_of
 from tokenprune.layout import Layout, Seen
-from tokenprune.listen import Settings, cue_sources, listening
+from tokenprune.listen import Heard, Settings, cue_sources, listening
+from tokenprune.once import once
 from tokenprune.pipeline import Pipeline
 from tokenprune.question import question_of
 from tokenprune.resampled import resampled
@@ -71,9 +72,8 @@ def encode(
         AttachError: features and placeholders do not fit.
     """
     sources = cue_sources(family, model, pipeline, call)
-    base, arguments = model.base_model, _arguments(family, model, call)
-    with _TURNS.setdefault(model, threading.RLock()), listening(family, model, sources) as heard:
-        output = getattr(base, family.method)(**arguments, return_dict=True)
+    base = model.base_model
+    output, heard = _heard(family, model, _arguments(family, model, call), sources)
     pieces = pieces_of(output, family.feature_field)
     rows, room = torch.cat(pieces), placeholder.sum(-1).tolist()
     if len(rows) != sum(room):
@@ -81,7 +81,7 @@ def encode(
     spec = tower_of(family, model)[1]
     layout = (spec.layout or family.layout)(Seen(Settings(model.config, call), base, call, pieces, ids, placeholder))
     layout = resampled(layout, torch.cat(heard.looks)) if heard.looks else layout
-    projected = pipeline.stages[0].space == "projected" or not heard.encoder
+    projected = pipeline.stages[0].space != "encoder" or not heard.encoder
     space = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
     cues: dict[str, Cue] = {
         name: layout.pool(_flat(layout, spec, sources[name], values, spec.registers(model.config)))
@@ -90,6 +90,18 @@ def encode(
     sample = torch.tensor(_sample_of(layout.lengths, room), dtype=torch.int64)[layout.item]
     cues["question"] = lambda: question_of(model, ids, mask, placeholder if visual is None else visual)[sample]
     return Encoded(output, rows, layout.index, _tokens(layout, space, cues, sample, family.marked), sources)
+
+
+def _heard(family: Family, model: Model, arguments: Mapping[str, Any], sources: Mapping[str, str]) -> tuple[Any, Heard]:
+    """What the encoder gives, and what was read on its way."""
+    method = getattr(model.base_model, family.method)
+
+    def run() -> tuple[Any, Heard]:
+        with _TURNS.setdefault(model, threading.RLock()), listening(family, model, sources) as heard:
+            return method(**arguments, return_dict=True), heard
+
+    found: tuple[Any, Heard] = once(method, sources, arguments, run)
+    return found
 
 
 def _arguments(family: Family, model: Model, call: Mapping[str, Any]) -> dict[str, Any]:

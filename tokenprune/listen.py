@@ -40,7 +40,7 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
     given = cues_of(spec)
     readable = given if family.cross else given | TEXT  # what looks at images sideways is read before its text
     sources = {}
-    for wish in pipeline.reads:
+    for wish in pipeline.reads_outside:
         found = next((name for name in wish.split("|") if name.split("@")[0] in readable), None)
         if found is None:
             raise MissingCue(

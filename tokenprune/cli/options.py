@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from tokenprune.cli import completing
+
 
 class Positions(StrEnum):
     """Policies for position ids."""
@@ -42,7 +44,13 @@ ModelName = Annotated[
     typer.Option("--model", metavar="DIR_OR_HUB_ID", help="The model to ask.", show_default="the embedded toy"),
 ]
 PipelineName = Annotated[
-    str, typer.Option("--pipeline", metavar="NAME|FILE", help="A registered pipeline, or a YAML file.")
+    str,
+    typer.Option(
+        "--pipeline",
+        metavar="NAME|FILE",
+        help="A registered pipeline, or a YAML file.",
+        autocompletion=completing.pipelines,
+    ),
 ]
 BudgetText = Annotated[
     str | None,
