@@ -62,7 +62,8 @@ class Tap:
             self._read(name or "eager", query, key, attention_mask, options)
         out = _implementation(self.real, name)(self.real, query, key, value, attention_mask, *rest, **options)
         if torch.compiler.is_compiling() or threading.get_ident() == self.thread:
-            with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
+            kind = "cpu" if query.is_meta else query.device.type  # what has no values has no autocast of its own
+            with torch.no_grad(), torch.autocast(kind, enabled=False):
                 self._read(name or "eager", query, key, attention_mask, options)
         return out
 
