@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from tokenprune.downsampling import downsampled
-from tokenprune.errors import MissingCue, UnsupportedMode
+from tokenprune.errors import MissingCue
 from tokenprune.family import Family, Model, Tower, tower_of
 from tokenprune.features import pieces_of
-from tokenprune.filling import LayOut, describing, sample_of
+from tokenprune.filling import LayOut, arguments_of, describing, sample_of
 from tokenprune.layout import Layout
 from tokenprune.listen import Heard, cue_sources, listening
 from tokenprune.pipeline import Pipeline
-from tokenprune.question import question_of
+from tokenprune.question import question_cues
 from tokenprune.resampled import resampled
 from tokenprune.tokens import SPACES, Cue, VisualTokens
 
@@ -78,20 +78,31 @@ def encode(
     with _TURNS.setdefault(model, threading.RLock()):
         output, heard = _run(family, model, call, pipeline, sources, lay_out, sum(room))
     pieces = pieces_of(output, family.feature_field)
-    rows = torch.cat(pieces)
-    if len(rows) != sum(room):
+    if len(rows := torch.cat(pieces)) != sum(room):
         sample_of([len(piece) for piece in pieces], room)  # does not fit, and says so
     layout, sample = lay_out(pieces)
     layout = resampled(layout, torch.cat(heard.looks)) if heard.looks else layout
-    projected = pipeline.stages[0].space == "projected" or not heard.encoder
-    space = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
-    cues: dict[str, Cue] = {
-        name: layout.pool(_flat(layout, spec, sources[name], values, spec.registers(model.config)))
-        for name, values in heard.cues.items()
-    }
-    cues |= {name: lambda: layout.spread(rows.detach()).mT for name in SPACES & sources.keys()}
-    cues["question"] = lambda: question_of(model, ids, mask, placeholder if visual is None else visual)[sample]
-    return Encoded(output, rows, layout.index, _tokens(layout, space, cues, sample, family.marked), sources)
+
+    def space(name: str) -> Tensor:
+        own = name == "encoder" and heard.encoder
+        return _encoder_space(layout, spec, heard.encoder) if own else layout.spread(rows.detach())
+
+    cues = _read(layout, spec, sources, heard, spec.registers(model.config))
+    cues |= {name: partial(_turned, space, name) for name in SPACES & sources.keys()}
+    cues |= question_cues(model, ids, mask, placeholder if visual is None else visual, sample)
+    tokens = _tokens(layout, space(pipeline.stages[0].space), cues, sample, family.marked)
+    return Encoded(output, rows, layout.index, tokens, sources)
+
+
+def _read(layout: Layout, spec: Tower, sources: Mapping[str, str], heard: Heard, skipped: int) -> dict[str, Cue]:
+    """The cues that were tapped, of tokens."""
+    tapped = heard.cues.items()
+    return {name: layout.pool(_flat(layout, spec, sources[name], values, skipped)) for name, values in tapped}
+
+
+def _turned(space: Callable[[str], Tensor], name: str) -> Tensor:
+    """[B, C, N]."""
+    return space(name).mT
 
 
 def _run(
@@ -104,7 +115,7 @@ def _run(
     room: int,
 ) -> tuple[Any, Heard]:
     """The encoder's output, and what was read on the way; of smaller images where the pipeline asks for them."""
-    arguments = _arguments(family, model, call)
+    arguments = arguments_of(family, model, call)
     if pipeline.stages[0].site == "image":
 
         def describe(pieces: list[Tensor]) -> VisualTokens:
@@ -114,23 +125,6 @@ def _run(
         return downsampled(family, model, pipeline, arguments, room, describe), Heard()
     with listening(family, model, sources) as heard:
         return getattr(model.base_model, family.method)(**arguments, return_dict=True), heard
-
-
-def _arguments(family: Family, model: Model, call: Mapping[str, Any]) -> dict[str, Any]:
-    """What the encoder reads of a call.
-
-    Raises:
-        UnsupportedMode: it needs something that the call does not bring.
-    """
-    parameters = inspect.signature(getattr(model.base_model, family.method)).parameters.values()
-    given = {one.name: call[one.name] for one in parameters if one.name in call}
-    needed = [one.name for one in parameters if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
-    if missing := [name for name in needed if name not in given]:
-        raise UnsupportedMode(
-            f"{family.method} of {type(model).__name__} reads {', '.join(needed)}, and this call brings no "
-            f"{', '.join(missing)}; let the processor return that"
-        )
-    return given
 
 
 def _tokens(layout: Layout, space: Tensor, cues: Mapping[str, Cue], sample: Tensor, marked: bool) -> VisualTokens:

@@ -8,16 +8,37 @@ import torch
 from torch import Tensor
 
 from tokenprune.family import Model
+from tokenprune.tokens import Cue
+
+
+def question_cues(
+    model: Model, ids: Tensor, mask: Tensor | None, placeholder: Tensor, sample: Tensor
+) -> dict[str, Cue]:
+    """What the prompt of each row asks, ``sample`` [B] of them, read when it is needed; the rest as `question_ids`."""
+    return {
+        "question": lambda: question_of(model, ids, mask, placeholder)[sample],
+        "question_ids": lambda: question_ids(model, ids, mask, placeholder)[sample][..., None],
+    }
 
 
 def question_of(model: Model, ids: Tensor, mask: Tensor | None, placeholder: Tensor) -> Tensor:
     """[P, M, C] float32, the text of each prompt; zero where a prompt is shorter than the longest.
 
+    Arguments as in `question_ids`.
+    """
+    asked = question_ids(model, ids, mask, placeholder)
+    words: Tensor = model.get_input_embeddings()(asked.clamp(min=0)).detach().float()  # [P, M, C]
+    return words * (asked >= 0)[..., None]
+
+
+def question_ids(model: Model, ids: Tensor, mask: Tensor | None, placeholder: Tensor) -> Tensor:
+    """[P, M] int64, the text of each prompt; -1 where a prompt is shorter than the longest.
+
     The text is what follows the last image, or all text where nothing does. Padding, placeholders and the special
     tokens that the generation config names are left out; words of a chat template are text like others.
 
     Args:
-        model: the model, for its word embeddings.
+        model: the model, for its special tokens.
         ids: [P, T] int64.
         mask: [P, T], zero where a prompt is padding. None: nowhere.
         placeholder: [P, T] bool, where it takes feature rows.
@@ -28,8 +49,7 @@ def question_of(model: Model, ids: Tensor, mask: Tensor | None, placeholder: Ten
     after = text & (torch.arange(ids.shape[1], device=ids.device) > last)
     text = torch.where(after.any(1, keepdim=True), after, text)  # [P, T]
     order = text.byte().argsort(dim=1, descending=True, stable=True)[:, : max(1, int(text.sum(1).max()))]  # [P, M]
-    words: Tensor = model.get_input_embeddings()(ids.gather(1, order)).detach().float()  # [P, M, C]
-    return words * text.gather(1, order)[..., None]
+    return ids.gather(1, order).masked_fill(~text.gather(1, order), -1)
 
 
 def _special(model: Model) -> Tensor:

@@ -86,6 +86,12 @@ class Stage(BaseModel):
         """Cues the parts need."""
         return frozenset[str]().union(*(part.reads for part in self.parts))
 
+    @property
+    def needs_encoder(self) -> dict[str, object]:
+        """Values that the config of the vision encoder must have."""
+        inner = [part for outer in self.parts for part in _nested(outer)]
+        return {name: value for part in inner for name, value in part.needs_encoder.items()}
+
     def select(self, tokens: VisualTokens, budget: Budget) -> Selection:
         """Choose the tokens that stay; exact in every unit of the budget, unless the stage is ``adaptive``."""
         if self.site == "image":

@@ -7,6 +7,7 @@ by ``group`` and it can be used from YAML under that name.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -35,6 +36,11 @@ class Strategy(BaseModel):
     def needs_space(self) -> str | None:
         """The only space of a stage in which it means anything, such as ``projected``. None: any."""
         return None
+
+    @property
+    def needs_encoder(self) -> Mapping[str, object]:
+        """Values that the config of the vision encoder must have for it to mean anything."""
+        return {}
 
 
 class Scorer(Strategy):
