@@ -101,7 +101,7 @@ def downsampled(
     pixels: Tensor = arguments[name]
     length = room // max(1, len(pixels))
     tokens = describe([pixels.new_zeros(length, 0)] * len(pixels))
-    counts = pipeline.stages[0].counts(tokens, pipeline.budget)
+    counts = pipeline.stages[0].counts(tokens, pipeline.kept)
     if torch.equal(counts, tokens.counts):
         return getattr(model.base_model, family.method)(**arguments, return_dict=True)
     grid, stays, wanted = _grid(tokens), coarser(tokens, counts).mask, sizes(tokens, counts)

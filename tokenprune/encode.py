@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -16,15 +14,14 @@ from tokenprune.downsampling import downsampled
 from tokenprune.errors import MissingCue
 from tokenprune.family import Family, Model, Tower, tower_of
 from tokenprune.features import pieces_of
-from tokenprune.filling import LayOut, arguments_of, describing, sample_of
+from tokenprune.filling import describing, sample_of
 from tokenprune.layout import Layout
-from tokenprune.listen import Heard, cue_sources, listening
+from tokenprune.listen import Heard, cue_sources
 from tokenprune.pipeline import Pipeline
 from tokenprune.question import question_cues
 from tokenprune.resampled import resampled
 from tokenprune.tokens import SPACES, Cue, VisualTokens
-
-_TURNS: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()  # models that have been encoded with
+from tokenprune.vision import Run, arguments_of, run_vision
 
 
 @dataclass(frozen=True)
@@ -73,25 +70,41 @@ def encode(
         AttachError: features and placeholders do not fit.
     """
     sources = cue_sources(family, model, pipeline, call)
-    spec, room = tower_of(family, model)[1], placeholder.sum(-1).tolist()
-    lay_out = describing(spec.layout or family.layout, model, call, ids, placeholder)
-    with _TURNS.setdefault(model, threading.RLock()):
-        output, heard = _run(family, model, call, pipeline, sources, lay_out, sum(room))
-    pieces = pieces_of(output, family.feature_field)
-    if len(rows := torch.cat(pieces)) != sum(room):
+    if pipeline.stages[0].site != "image":
+        ran = run_vision(family, model, call, sources)
+    else:
+        ran = _run_smaller(family, model, call, pipeline, ids, placeholder)
+    return describe(family, model, call, pipeline.stages[0].space, ids, placeholder, ran, mask, visual)
+
+
+def describe(
+    family: Family,
+    model: Model,
+    call: Mapping[str, Any],
+    space: str,
+    ids: Tensor,
+    placeholder: Tensor,
+    ran: Run,
+    mask: Tensor | None = None,
+    visual: Tensor | None = None,
+) -> Encoded:
+    """The tokens and the cues of what has ``ran``, similarity in ``space``; the rest, and errors, as in `encode`."""
+    pieces, heard, sources, spec = ran.pieces, ran.heard, ran.sources, tower_of(family, model)[1]
+    rows, room = torch.cat(pieces), placeholder.sum(-1).tolist()
+    if len(rows) != sum(room):
         sample_of([len(piece) for piece in pieces], room)  # does not fit, and says so
-    layout, sample = lay_out(pieces)
+    layout, sample = describing(spec.layout or family.layout, model, call, ids, placeholder)(pieces)
     layout = resampled(layout, torch.cat(heard.looks)) if heard.looks else layout
 
-    def space(name: str) -> Tensor:
-        own = name == "encoder" and heard.encoder
+    def vectors(space: str) -> Tensor:
+        own = space == "encoder" and heard.encoder
         return _encoder_space(layout, spec, heard.encoder) if own else layout.spread(rows.detach())
 
     cues = _read(layout, spec, sources, heard, spec.registers(model.config))
-    cues |= {name: partial(_turned, space, name) for name in SPACES & sources.keys()}
+    cues |= {name: partial(_turned, vectors, name) for name in SPACES & sources.keys()}
     cues |= question_cues(model, ids, mask, placeholder if visual is None else visual, sample)
-    tokens = _tokens(layout, space(pipeline.stages[0].space), cues, sample, family.marked)
-    return Encoded(output, rows, layout.index, tokens, sources)
+    tokens = _tokens(layout, vectors(space), cues, sample, family.marked)
+    return Encoded(ran.output, rows, layout.index, tokens, sources)
 
 
 def _read(layout: Layout, spec: Tower, sources: Mapping[str, str], heard: Heard, skipped: int) -> dict[str, Cue]:
@@ -100,31 +113,23 @@ def _read(layout: Layout, spec: Tower, sources: Mapping[str, str], heard: Heard,
     return {name: layout.pool(_flat(layout, spec, sources[name], values, skipped)) for name, values in tapped}
 
 
-def _turned(space: Callable[[str], Tensor], name: str) -> Tensor:
+def _turned(vectors: Callable[[str], Tensor], space: str) -> Tensor:
     """[B, C, N]."""
-    return space(name).mT
+    return vectors(space).mT
 
 
-def _run(
-    family: Family,
-    model: Model,
-    call: Mapping[str, Any],
-    pipeline: Pipeline,
-    sources: Mapping[str, str],
-    lay_out: LayOut,
-    room: int,
-) -> tuple[Any, Heard]:
-    """The encoder's output, and what was read on the way; of smaller images where the pipeline asks for them."""
-    arguments = arguments_of(family, model, call)
-    if pipeline.stages[0].site == "image":
+def _run_smaller(
+    family: Family, model: Model, call: Mapping[str, Any], pipeline: Pipeline, ids: Tensor, placeholder: Tensor
+) -> Run:
+    """The same of smaller images, in the shape of the full ones."""
+    lay_out = describing(tower_of(family, model)[1].layout or family.layout, model, call, ids, placeholder)
 
-        def describe(pieces: list[Tensor]) -> VisualTokens:
-            layout, sample = lay_out(pieces)
-            return _tokens(layout, layout.spread(torch.cat(pieces)), {}, sample, family.marked)
+    def described(pieces: list[Tensor]) -> VisualTokens:
+        layout, sample = lay_out(pieces)
+        return _tokens(layout, layout.spread(torch.cat(pieces)), {}, sample, family.marked)
 
-        return downsampled(family, model, pipeline, arguments, room, describe), Heard()
-    with listening(family, model, sources) as heard:
-        return getattr(model.base_model, family.method)(**arguments, return_dict=True), heard
+    output = downsampled(family, model, pipeline, arguments_of(family, model, call), int(placeholder.sum()), described)
+    return Run(output, pieces_of(output, family.feature_field), Heard(), {})
 
 
 def _tokens(layout: Layout, space: Tensor, cues: Mapping[str, Cue], sample: Tensor, marked: bool) -> VisualTokens:

@@ -1,36 +1,17 @@
-"""What an encoder reads of a call, how its feature rows are laid out, and which prompt each image fills."""
+"""How feature rows are laid out, and which prompt each image fills."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tokenprune.errors import AttachError, UnsupportedMode
-from tokenprune.family import Family, Model
+from tokenprune.errors import AttachError
+from tokenprune.family import Model
 from tokenprune.layout import Layout, Seen
 from tokenprune.listen import Settings
-
-
-def arguments_of(family: Family, model: Model, call: Mapping[str, Any]) -> dict[str, Any]:
-    """What the encoder reads of a call.
-
-    Raises:
-        UnsupportedMode: it needs something that the call does not bring.
-    """
-    parameters = inspect.signature(getattr(model.base_model, family.method)).parameters.values()
-    given = {one.name: call[one.name] for one in parameters if one.name in call}
-    needed = [one.name for one in parameters if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
-    if missing := [name for name in needed if name not in given]:
-        raise UnsupportedMode(
-            f"{family.method} of {type(model).__name__} reads {', '.join(needed)}, and this call brings no "
-            f"{', '.join(missing)}; let the processor return that"
-        )
-    return given
-
 
 LayOut = Callable[[list[Tensor]], tuple[Layout, Tensor]]
 

@@ -17,6 +17,7 @@ from tokenprune.family import Family, Model, Tower, submodule, tower_of
 from tokenprune.layers import attending, layer_at, layers_path
 from tokenprune.pipeline import Pipeline
 from tokenprune.reductions import OF_ALL, OF_CLS, looks, reduce_of
+from tokenprune.strategy import nested
 from tokenprune.tokens import SPACES, TEXT
 
 
@@ -48,7 +49,7 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
     free = frozenset[str]() if family.cross else TEXT | SPACES  # what looks at images sideways is read before those
     free -= {"encoder"} if family.projector is None else set()
     sources = {}
-    for wish in pipeline.reads:
+    for wish in pipeline.reads_outside:
         found = next((name for name in wish.split("|") if name.split("@")[0] in given or name in free), None)
         if found is None:
             raise MissingCue(
@@ -68,7 +69,8 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
 
 def _check_encoder(model: Model, pipeline: Pipeline) -> None:
     vision = getattr(model.config, "vision_config", None)
-    for name, wanted in pipeline.stages[0].needs_encoder.items():
+    parts = (part for stage in pipeline.stages for outer in stage.parts for part in nested(outer))
+    for name, wanted in (pair for part in parts for pair in part.needs_encoder.items()):
         if (found := getattr(vision, name, None)) != wanted:
             raise AttachError(
                 f"{pipeline.name!r} is for a vision encoder of {name} {wanted!r}; that of {type(model).__name__} has "
@@ -137,7 +139,7 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
         for layer in dict.fromkeys(source.partition("@")[2] for source in read.values()):
             stem, attention = layers_path(encoder, spec)
             here = {name: source for name, source in read.items() if source.endswith(f"@{layer}")}
-            reads = _Reads(here, model.config, spec, heard)
+            reads = Reads(here, model.config, spec, heard)
             taps.append(stack.enter_context(tap(submodule(encoder, f"{stem}.{layer}.{attention}"), reads)))
         if sources and family.resampler is not None:
             taps.append(stack.enter_context(tap(submodule(model.base_model, family.resampler), looks)))
@@ -147,7 +149,7 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
             found.require()
 
 
-class _Reads:
+class Reads:
     """The cues that come from one layer."""
 
     def __init__(self, sources: Mapping[str, str], config: Any, spec: Tower, heard: Heard) -> None:
@@ -158,6 +160,7 @@ class _Reads:
         self.heard = heard
 
     def __call__(self, query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        """Read them all."""
         for name, reduce in self.reduces.items():
             value = reduce(query, key, mask, scale)
             self.heard.cues.setdefault(name, []).append(value)
