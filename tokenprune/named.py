@@ -14,7 +14,8 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tokenprune.budget import Budget
 from tokenprune.errors import PluginError, TokenpruneError
-from tokenprune.explained import Mistake, explain, mistakes
+from tokenprune.explained import Mistake, mistakes
+from tokenprune.explained import explain as explain
 from tokenprune.registry import catalog, resolve
 from tokenprune.strategy import Strategy
 

@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from tokenprune.budget import Budget
-from tokenprune.selection import Selection
-from tokenprune.tokens import VisualTokens
+from tokenprune.spots import Box, Spots
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,6 +29,7 @@ class ImageReceipt:
         rows: tokens kept of each crop or frame.
         grid: (h, w) of its tokens when they are one full rectangle.
         kind: ``image`` or ``video``.
+        spots: the crop and cell of each of its tokens. None: they have no place.
     """
 
     sample: int
@@ -44,6 +42,22 @@ class ImageReceipt:
     rows: tuple[int, ...]
     grid: tuple[int, int] | None
     kind: str = "image"
+    spots: Spots | None = None
+
+
+@dataclass(frozen=True)
+class LayerReceipt:
+    """What reached the layers of the language model from one stage on.
+
+    Args:
+        layer: the first of them.
+        kept: for each image, int64 ascending: indices among its own tokens, as in `ImageReceipt`.
+        columns: the length of the prompt there, padding among it.
+    """
+
+    layer: int
+    kept: list[Tensor]
+    columns: int
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,8 @@ class Receipt:
         positions: ``keep`` or ``renumber``.
         separators: rows that are no tokens and stayed.
         milliseconds: host time of each part.
+        layers: what the stages inside the language model left.
+        depth: layers of the language model. 0: nobody asked.
     """
 
     pipeline: str
@@ -79,6 +95,8 @@ class Receipt:
     positions: str
     separators: int
     milliseconds: Mapping[str, float] = field(default_factory=dict)
+    layers: tuple[LayerReceipt, ...] = ()
+    depth: int = 0
 
     @property
     def before(self) -> int:
@@ -90,30 +108,40 @@ class Receipt:
         """Visual tokens that stay."""
         return sum(image.after for image in self.images)
 
+    @property
+    def average(self) -> float:
+        """Visual tokens of all images, averaged over the layers of the language model."""
+        if not self.layers:
+            return float(self.after)
+        bounds = [*(one.layer for one in self.layers), self.depth]
+        tokens = [sum(len(kept) for kept in one.kept) for one in self.layers]
+        inside = sum((stop - start) * count for start, stop, count in zip(bounds, bounds[1:], tokens, strict=False))
+        return (bounds[0] * self.after + inside) / self.depth
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, lists and texts; fit for JSON."""
+        """Plain numbers, lists and texts, fit for JSON; spots are left out."""
         return _plain(asdict(self))  # type: ignore[no-any-return]
 
-    def overlay(self, image: Image, index: int = 0, box: tuple[float, float, float, float] | None = None) -> Image:
+    def overlay(self, image: Image, index: int = 0, box: Box | None = None, processor: Any = None) -> Image:
         """The picture with the tokens that stay in colour and the dropped ones dimmed.
 
         Args:
             image: the picture that was asked about.
             index: which of the images of the receipt it is.
             box: (left, top, right, bottom), the part of it that the model saw. None: the largest centred square.
+            processor: the model's, or a function from an image to its inputs; then what it saw is read off that.
 
         Raises:
-            ValueError: the tokens have no rectangle to draw.
+            ValueError: the tokens are no one rectangle, and there is no processor to say where they lie.
         """
-        from tokenprune.picture import clip_box, overlay
+        from tokenprune.drawing import receipt_drawn
 
-        one = self.images[index]
-        if one.grid is None:
-            raise ValueError(
-                f"{one.kind} {index} has no grid of tokens to draw; it has several rows, or its model resamples it"
-            )
-        masks = [_grid_mask(indices, one) for indices in (one.kept, one.important)]
-        return overlay(image, masks[0], important=masks[1], title=self.pipeline, box=box or clip_box(image.size))
+        return receipt_drawn(image, self.images[index], self.pipeline, box, processor)
+
+    def _repr_html_(self) -> str:
+        from tokenprune.notebook import receipt_html
+
+        return receipt_html(self)
 
     def _what(self) -> str:
         """``3 images``, ``1 image, 2 videos``."""
@@ -138,62 +166,18 @@ class Receipt:
                 f"  {image.kind} {number} (prompt {image.sample}): {image.after} of {image.before}, "
                 f"{len(image.important)} important, {len(image.diverse)} diverse{merged}{rows}"
             )
+        for layer in self.layers:
+            counts = " ".join(str(len(kept)) for kept in layer.kept)
+            lines.append(f"  from layer {layer.layer} of {self.depth}: {counts} tokens, {layer.columns} slots")
+        if self.layers:
+            lines.append(f"  {self.average:.1f} of {self.before} tokens averaged over the layers")
         lines.append("host time: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in self.milliseconds.items()))
         return "\n".join(lines)
-
-
-def _grid_mask(indices: Tensor, image: ImageReceipt) -> Tensor:
-    mask = torch.zeros(image.before, dtype=torch.bool)
-    mask[indices] = True
-    return mask.view(image.grid or (1, -1))
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.tolist()
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items() if key != "spots"}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def uncut_units(tokens: VisualTokens, selection: Selection, budget: Budget) -> int:
-    """How many units of the budget stayed whole though it is smaller."""
-    counts, kept = tokens.counts.tolist(), selection.counts.tolist()
-    totals = [
-        (sum(counts[row] for row in rows), sum(kept[row] for row in rows), most) for rows, most in budget.units(tokens)
-    ]
-    return sum(most < after == before for before, after, most in totals)
-
-
-def images_of(tokens: VisualTokens, selection: Selection, kinds: Mapping[int, str]) -> list[ImageReceipt]:
-    """One entry for each group of rows, in order; reads the selection back from the device.
-
-    Args:
-        tokens: all rows.
-        selection: what was chosen of them.
-        kinds: ``image`` or ``video``, by group.
-    """
-    masks = [mask.cpu() for mask in (selection.important, selection.diverse, selection.merged)]
-    valid = torch.ones(tokens.shape, dtype=torch.bool) if tokens.valid is None else tokens.valid.cpu()
-    grid = tokens.grid
-    found = []
-    for group in sorted(set(tokens.group.tolist())):
-        rows = tokens.group == group
-        there = valid[rows].flatten()
-        important, diverse, merged = (mask[rows].flatten()[there] for mask in masks)
-        kept = important | diverse | merged
-        found.append(
-            ImageReceipt(
-                sample=int(tokens.sample[rows][0]),
-                before=int(there.sum()),
-                after=int(kept.sum()),
-                kept=kept.nonzero()[:, 0],
-                important=important.nonzero()[:, 0],
-                diverse=diverse.nonzero()[:, 0],
-                merged=merged.nonzero()[:, 0],
-                rows=tuple(selection.mask.cpu()[rows].sum(-1).tolist()),
-                grid=grid if int(rows.sum()) == 1 else None,
-                kind=kinds[group],
-            )
-        )
-    return found

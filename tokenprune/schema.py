@@ -22,8 +22,10 @@ _ARGUMENT = re.compile(r"^    (\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 def editor_schema() -> Schema:
     """The JSON schema (draft 7) of a pipeline, with every strategy that is installed, third-party ones too."""
     told = _told(Pipeline.model_json_schema())
-    stage = told["$defs"]["Stage"]["properties"]  # its keys may stand at top level
-    told["properties"] = {name: stage.get(name, below) for name, below in told["properties"].items()}
+    stage = told["$defs"]["Stage"]["properties"]  # its keys may stand at top level, and it says what they mean
+    told["properties"] = {
+        name: below if "description" in below else stage.get(name, below) for name, below in told["properties"].items()
+    }
     return {"$schema": "http://json-schema.org/draft-07/schema#"} | _without_unused(_shared(told))
 
 

@@ -51,7 +51,7 @@ def _of_pipeline(root: yaml.Node, data: dict[object, object]) -> list[Mistake]:
         Pipeline.model_validate(data)
     except ValidationError as problem:
         found = []
-        for mistake in mistakes(problem, [*Pipeline.model_fields, *Stage.model_fields]):
+        for mistake in mistakes(problem, dict.fromkeys([*Pipeline.model_fields, *Stage.model_fields])):
             where = mistake.where
             if "stages" not in data and where[:1] == ("stages",):
                 where = where[2:]  # the keys of one stage at top level

@@ -9,10 +9,13 @@ from typing import Annotated
 
 import typer
 
+from tokenprune.cli.benching import bench
 from tokenprune.cli.citing import cite
+from tokenprune.cli.counting import flops
 from tokenprune.cli.demonstration import demo
 from tokenprune.cli.describing import schema
 from tokenprune.cli.doctoring import doctor
+from tokenprune.cli.evaluating import evaluating
 from tokenprune.cli.inspecting import inspect
 from tokenprune.cli.listing import listing
 from tokenprune.cli.running import run
@@ -25,6 +28,7 @@ __all__ = ["app"]
 COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Try": {"demo": demo, "run": run},
     "Look around": {"list": listing, "show": show, "inspect": inspect, "doctor": doctor, "cite": cite},
+    "Measure": {"eval": evaluating, "bench": bench, "flops": flops},
     "Compose": {"validate": validate, "schema": schema, "new-strategy": new_strategy},
 }
 
