@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tokenprune.errors import TokenpruneError
-from tokenprune.family import Family
+from tokenprune.family import Family, Tower
 from tokenprune.listen import cues_of
 from tokenprune.named import name_of, strategy_class
 from tokenprune.pipeline import Pipeline
@@ -19,7 +19,7 @@ from tokenprune.registry import list_families, list_strategies, resolve
 from tokenprune.settings import Setting, docstring
 from tokenprune.stage import Stage
 from tokenprune.strategy import BudgetSplitter, Diversifier, Merger, Scorer, Strategy
-from tokenprune.tokens import TEXT
+from tokenprune.tokens import LLM_CUES, OF_LAYER, PREVIOUS, SPACES, TEXT
 
 KINDS: dict[str, type[Strategy]] = {
     "scorers": Scorer,
@@ -71,7 +71,7 @@ class Given:
         if not self.without:
             return f"all {total} families"
         if not self.families:
-            return f"none of {total} families by a vision encoder"
+            return f"none of {total} families"
         few, many = f"{len(self.families)} of {total} families", f"all but {', '.join(self.without)}"
         return f"{few}: {', '.join(self.families) if len(self.families) <= len(self.without) else many}"
 
@@ -104,7 +104,6 @@ def parts_of(pipeline: Pipeline) -> list[Part]:
 
 def families_giving(wish: str) -> Given:
     """Which families give the first of some cues that is there, ``a|b``."""
-    wanted = {name.split("@")[0] for name in wish.split("|")}
     found: dict[str, str | None] = {}
     for name in list_families():
         try:
@@ -112,13 +111,22 @@ def families_giving(wish: str) -> Given:
         except TokenpruneError:
             continue
         assert isinstance(family, Family)
-        text = frozenset() if family.cross else TEXT
-        some = [kind for kind, tower in family.towers.items() if wanted & (cues_of(tower) | text)]
-        every = len(some) == len(family.towers) and (bool(some) or bool(wanted & text))
-        found[name] = name if every else f"{name} ({', '.join(some)})" if some else None
+        towers = family.towers or {"": Tower(attention=())}  # patches are projected as they are
+        some = [kind for kind, tower in towers.items() if any(_gives(family, tower, one) for one in wish.split("|"))]
+        found[name] = None if not some else name if len(some) == len(towers) else f"{name} ({', '.join(some)})"
     return Given(
         tuple(said for said in found.values() if said), tuple(name for name, said in found.items() if said is None)
     )
+
+
+def _gives(family: Family, tower: Tower, cue: str) -> bool:
+    """Whether a model of the family with this encoder gives a cue, as far as the family declares it."""
+    kind, _, where = cue.partition("@")
+    if kind == PREVIOUS:
+        return True
+    if where in ("previous", "this") or kind in LLM_CUES - OF_LAYER:
+        return family.cross is None and not family.inside
+    return kind in cues_of(tower) or (kind in TEXT | SPACES and family.cross is None)
 
 
 def _within(stage: Stage, outer: Strategy) -> Iterator[Strategy]:
