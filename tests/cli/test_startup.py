@@ -26,12 +26,12 @@ def imported(*arguments, **env):
     env = os.environ | env
     run = subprocess.run([sys.executable, "-c", CODE, *arguments], capture_output=True, text=True, check=True, env=env)
     assert run.stdout
-    return set(run.stderr.split())
+    return set(run.stderr.splitlines()[-1].split())
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["run", "--help"], ["list"], ["list", "--json"], ["show", "random"], ["cite"], ["new-strategy", "-h"]],
+    [["--help"], ["run", "--help"], ["list"], ["list", "--json"], ["show", "random", "--yaml"], ["cite"], ["new-strategy", "-h"]],
 )
 def test_looking_around_imports_next_to_nothing(arguments):
     found = imported(*arguments)
