@@ -91,7 +91,7 @@ class Pipeline(OnHub, BaseModel):
     @property
     def adaptive(self) -> bool:
         """Whether the budget is the most that may stay, and fewer may."""
-        return any(stage.splitter is not None and stage.splitter.adaptive for stage in self.stages)
+        return any(stage.adaptive for stage in self.stages)
 
     @property
     def entry(self) -> Stage | None:

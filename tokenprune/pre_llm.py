@@ -28,6 +28,7 @@ from tokenprune.reading import Reading
 from tokenprune.receipt import Receipt
 from tokenprune.recording import images_of, uncut_units
 from tokenprune.selection import Selection
+from tokenprune.spots import patch_of
 from tokenprune.turn import Turn, forget
 
 _IGNORED = -100  # what cross entropy skips
@@ -186,7 +187,7 @@ def receipt_of(
         model=type(model).__name__,
         slots=[row.nonzero()[:, 0] for row in turn.stays.cpu()],
         length=turn.stays.shape[1],
-        images=images_of(tokens, selection, visuals.kinds),
+        images=images_of(tokens, selection, visuals.kinds, patch_of(model.config)),
         budget=f"{budget}" + (unit if budget.unit == "image" else "") + inside,
         asked=sum(most for _, most in budget.units(tokens)),
         uncut=0 if inside else uncut_units(tokens, selection, budget),

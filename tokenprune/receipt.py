@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
+
+from tokenprune.spots import Box, Spots
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,6 +29,7 @@ class ImageReceipt:
         rows: tokens kept of each crop or frame.
         grid: (h, w) of its tokens when they are one full rectangle.
         kind: ``image`` or ``video``.
+        spots: the crop and cell of each of its tokens. None: they have no place.
     """
 
     sample: int
@@ -40,6 +42,7 @@ class ImageReceipt:
     rows: tuple[int, ...]
     grid: tuple[int, int] | None
     kind: str = "image"
+    spots: Spots | None = None
 
 
 @dataclass(frozen=True)
@@ -116,29 +119,29 @@ class Receipt:
         return (bounds[0] * self.after + inside) / self.depth
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, lists and texts; fit for JSON."""
+        """Plain numbers, lists and texts, fit for JSON; spots are left out."""
         return _plain(asdict(self))  # type: ignore[no-any-return]
 
-    def overlay(self, image: Image, index: int = 0, box: tuple[float, float, float, float] | None = None) -> Image:
+    def overlay(self, image: Image, index: int = 0, box: Box | None = None, processor: Any = None) -> Image:
         """The picture with the tokens that stay in colour and the dropped ones dimmed.
 
         Args:
             image: the picture that was asked about.
             index: which of the images of the receipt it is.
             box: (left, top, right, bottom), the part of it that the model saw. None: the largest centred square.
+            processor: the model's, or a function from an image to its inputs; then what it saw is read off that.
 
         Raises:
-            ValueError: the tokens have no rectangle to draw.
+            ValueError: the tokens are no one rectangle, and there is no processor to say where they lie.
         """
-        from tokenprune.picture import clip_box, overlay
+        from tokenprune.drawing import receipt_drawn
 
-        one = self.images[index]
-        if one.grid is None:
-            raise ValueError(
-                f"{one.kind} {index} has no grid of tokens to draw; it has several rows, or its model resamples it"
-            )
-        masks = [_grid_mask(indices, one) for indices in (one.kept, one.important)]
-        return overlay(image, masks[0], important=masks[1], title=self.pipeline, box=box or clip_box(image.size))
+        return receipt_drawn(image, self.images[index], self.pipeline, box, processor)
+
+    def _repr_html_(self) -> str:
+        from tokenprune.notebook import receipt_html
+
+        return receipt_html(self)
 
     def _what(self) -> str:
         """``3 images``, ``1 image, 2 videos``."""
@@ -172,15 +175,9 @@ class Receipt:
         return "\n".join(lines)
 
 
-def _grid_mask(indices: Tensor, image: ImageReceipt) -> Tensor:
-    mask = torch.zeros(image.before, dtype=torch.bool)
-    mask[indices] = True
-    return mask.view(image.grid or (1, -1))
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.tolist()
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items() if key != "spots"}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -9,6 +9,7 @@ import torch
 from tokenprune.budget import Budget
 from tokenprune.receipt import ImageReceipt
 from tokenprune.selection import Selection
+from tokenprune.spots import spots_of
 from tokenprune.tokens import VisualTokens
 
 
@@ -21,13 +22,16 @@ def uncut_units(tokens: VisualTokens, selection: Selection, budget: Budget) -> i
     return sum(most < after == before for before, after, most in totals)
 
 
-def images_of(tokens: VisualTokens, selection: Selection, kinds: Mapping[int, str]) -> list[ImageReceipt]:
+def images_of(
+    tokens: VisualTokens, selection: Selection, kinds: Mapping[int, str], patch: tuple[int, int] | None = None
+) -> list[ImageReceipt]:
     """One entry for each group of rows, in order; reads the selection back from the device.
 
     Args:
         tokens: all rows.
         selection: what was chosen of them.
         kinds: ``image`` or ``video``, by group.
+        patch: as in `Spots`.
     """
     masks = [mask.cpu() for mask in (selection.important, selection.diverse, selection.merged)]
     valid = torch.ones(tokens.shape, dtype=torch.bool) if tokens.valid is None else tokens.valid.cpu()
@@ -50,6 +54,7 @@ def images_of(tokens: VisualTokens, selection: Selection, kinds: Mapping[int, st
                 rows=tuple(selection.mask.cpu()[rows].sum(-1).tolist()),
                 grid=grid if int(rows.sum()) == 1 else None,
                 kind=kinds[group],
+                spots=spots_of(tokens, rows, patch),
             )
         )
     return found

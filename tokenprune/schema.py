@@ -35,7 +35,7 @@ def _changed(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
     for key in copy.keys() & {"properties", "$defs"}:
         copy[key] = {name: change(below) for name, below in copy[key].items()}
     for key in copy.keys() & {"anyOf", "oneOf", "allOf", "prefixItems"}:
-        copy[key] = [change(below) for below in copy[key]]
+        copy[key] = [change(below) if isinstance(below, dict) else below for below in copy[key]]
     for key in copy.keys() & {"items", "additionalProperties"}:
         copy[key] = change(copy[key]) if isinstance(copy[key], dict) else copy[key]
     return copy

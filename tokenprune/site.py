@@ -62,4 +62,4 @@ class LlmLayer(BaseModel):
         return f"layer {self.llm_layer}"
 
 
-Site = Literal["pre_llm"] | LlmLayer
+Site = Literal["pre_llm", "image"] | LlmLayer

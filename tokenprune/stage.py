@@ -11,6 +11,7 @@ from pydantic_core import CoreSchema
 from torch import Tensor
 
 from tokenprune.budget import Budget
+from tokenprune.coarse import coarser
 from tokenprune.described import stage_schema
 from tokenprune.marked import filled
 from tokenprune.named import BudgetField, Named
@@ -35,7 +36,9 @@ def _nested(part: Strategy) -> Iterator[Strategy]:
 
 def is_inside(data: Any) -> bool:
     """Whether what describes a stage puts it inside the language model."""
-    return data.get("site", "pre_llm") != "pre_llm" if isinstance(data, Mapping) else getattr(data, "inside", False)
+    if isinstance(data, Mapping):
+        return isinstance(data.get("site"), Mapping | LlmLayer)
+    return getattr(data, "inside", False)
 
 
 class Stage(BaseModel):
@@ -49,7 +52,8 @@ class Stage(BaseModel):
         merger: who folds the rest into what stays. None: it is dropped.
         space: where similarity is measured: the vision ``encoder``'s output, or the projector's (``projected``); inside
             the language model its ``hidden`` states, or these after its last norm (``normed``). None: the first.
-        site: where tokens leave: ``pre_llm``, or ``{llm_layer: k}`` before layer k of the language model.
+        site: where tokens leave: ``pre_llm``, or ``{llm_layer: k}`` before layer k of the language model. ``image``:
+            the image itself is re-encoded at the resolution that fits, which leaves the splitter alone something to do.
         budget: what stays after this stage, of the tokens that the image had at first; only where there are stages
             inside the language model. None: as the schedule of the pipeline says.
     """
@@ -88,6 +92,23 @@ class Stage(BaseModel):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _an_image_is_not_chosen_from(self) -> Self:
+        if self.site != "image":
+            return self
+        parts = {"scorer": self.scorer, "diversifier": self.diversifier, "merger": self.merger}
+        if idle := [name for name, part in parts.items() if part is not None]:
+            raise ValueError(f"site: image chooses no tokens, so leave out {', '.join(idle)}")
+        splitter = self.splitter
+        if splitter is not None and (splitter.pools or splitter.adaptive or splitter.reads):
+            raise ValueError("site: image divides the budget before there are tokens to read; write splitter: equal")
+        return self
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether fewer tokens than the budget may stay."""
+        return self.site == "image" or (self.splitter is not None and self.splitter.adaptive)
+
     @property
     def parts(self) -> tuple[Strategy, ...]:
         """Scorer, splitter, diversifier and merger, those that there are."""
@@ -111,7 +132,9 @@ class Stage(BaseModel):
         return frozenset(wish for wish in wishes if any(one.split("@")[0] in LLM_CUES for one in wish.split("|")))
 
     def select(self, tokens: VisualTokens, budget: Budget) -> Selection:
-        """Choose the tokens that stay; exact in every unit of the budget."""
+        """Choose the tokens that stay; exact in every unit of the budget, unless the stage is ``adaptive``."""
+        if self.site == "image":
+            return coarser(tokens, self.counts(tokens, budget))
         units = [rows for rows, _ in budget.units(tokens)]
         if self.splitter is not None and self.splitter.pools and any(len(rows) > 1 for rows in units):
             pool = Pool.of(tokens, units)
@@ -125,6 +148,11 @@ class Stage(BaseModel):
 
             return pool.spread(self._select(pool.tokens(tokens, units), budget, fill))
         return self._select(tokens, budget, lambda chosen: filled(tokens, chosen, units, self.scores))
+
+    def counts(self, tokens: VisualTokens, budget: Budget) -> Tensor:
+        """[B] int64 on the host: what the budget leaves of each row where no score has a say."""
+        assert self.splitter is not None  # a stage before the language model has one
+        return self.splitter.split(tokens, tokens.features.new_zeros(tokens.shape).float(), budget).total
 
     def scores(self, tokens: VisualTokens) -> Tensor:
         """[B, N] float32, the importance of each token; without a scorer all alike."""
@@ -175,6 +203,8 @@ def check_stages(stages: tuple[Stage, ...], budget: Budget | None, schedule: str
         if stages[0].budget is not None or schedule != "scaled":
             raise ValueError("a stage before the language model has the budget of the pipeline; write it there")
         return
+    if stages[0].site == "image":
+        raise ValueError("stages: a smaller image is a pipeline of its own, no stage follows it")
     if budget is None and (schedule != "scaled" or any(stage.budget is None for stage in stages)):
         raise ValueError("budget: write the average over the layers, or a budget of its own for every stage")
     budgets = [budget, *(stage.budget for stage in stages)]

@@ -50,7 +50,7 @@ def run_vision(family: Family, model: Model, call: Mapping[str, Any], sources: M
         UnsupportedMode: the call brings other pixels than the encoder reads.
         AttachError: an attention that is read did not run.
     """
-    method, arguments = getattr(model.base_model, family.method), _arguments(family, model, call)
+    method, arguments = getattr(model.base_model, family.method), arguments_of(family, model, call)
 
     def run() -> tuple[Any, Heard]:
         with _TURNS.setdefault(model, threading.RLock()), listening(family, model, sources) as heard:
@@ -60,7 +60,7 @@ def run_vision(family: Family, model: Model, call: Mapping[str, Any], sources: M
     return Run(output, pieces_of(output, family.feature_field), heard, sources)
 
 
-def _arguments(family: Family, model: Model, call: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_of(family: Family, model: Model, call: Mapping[str, Any]) -> dict[str, Any]:
     """What the encoder reads of a call.
 
     Raises:

@@ -4,7 +4,7 @@ from typing import Literal, final
 
 from torch import Tensor
 
-from tokenprune.strategy import Scorer
+from tokenprune.strategy import Layer, Scorer
 from tokenprune.tokens import VisualTokens
 
 
@@ -15,13 +15,13 @@ class KeyNorm(Scorer):
     Args:
         norm: ``l1`` or ``l2``.
         sign: 1: long keys stay; -1: short ones.
-        layer: encoder layer, from 0; or ``previous`` or ``this``: the language model's that ran last, or is about to
-            run. None: as in `AttentionReceived`, and in the language model the previous one.
+        layer: encoder layer, or a share of the depth; or ``previous`` or ``this``: that of the language model which ran
+            last, or is about to. None: as in `AttentionReceived`, and in the language model the previous one.
     """
 
     norm: Literal["l1", "l2"] = "l1"
     sign: Literal[1, -1] = 1
-    layer: int | Literal["previous", "this"] | None = None
+    layer: Layer | Literal["previous", "this"] | None = None
 
     @property
     def reads(self) -> frozenset[str]:

@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tokenprune.picture import DIVERSE, DROPPED, GAP, IMPORTANT, KEPT, PAPER, UNSEEN, clip_box, overlay, sheet
+from tokenprune.painting import COLOURS, DROPPED, GAP, PAPER, UNSEEN, Why
+from tokenprune.picture import clip_box, overlay, sheet
+
+IMPORTANT, DIVERSE, KEPT = (COLOURS[why] for why in (Why.IMPORTANT, Why.DIVERSE, Why.KEPT))
 
 
 def noise(width, height, seed=0):

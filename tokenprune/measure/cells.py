@@ -61,9 +61,9 @@ def grid(
         raise PipelineError(f"several pipelines are called {', '.join(sorted(twice))}; a table needs a name for each")
     found = [Cell()]
     for one in loaded:
-        own = one.budget.share and not one.budget.amount
+        own = one.kept.share and not one.kept.amount
         for policy in positions:
-            for budget in [one.budget] if own else budgets:
+            for budget in [one.kept] if own else budgets:
                 found += _seeded(one, budget, policy, seeds)
     return found
 

@@ -136,7 +136,7 @@ class Subject:
         encoded = asked(
             random_tokens(self.family, self.model, self.pixels, seen.ran, pipeline.stages[0].space), self.text
         )
-        check_budget(pipeline.budget, encoded.tokens)
+        check_budget(pipeline.kept, encoded.tokens)
         with flops() as counted:
             selection = pipeline.select(encoded.tokens)
         separators = 0 if pipeline.separators == "drop" else int((encoded.index < 0).sum())

@@ -12,7 +12,8 @@ from torch import Tensor
 from tokenprune.cues import tap
 from tokenprune.encode import describe
 from tokenprune.family import submodule, tower_of
-from tokenprune.listen import Heard, Reads, cue_sources, layers_path
+from tokenprune.layers import layers_path
+from tokenprune.listen import Heard, Reads, cue_sources
 from tokenprune.measure.blank import visual
 from tokenprune.measure.contest import Contest
 from tokenprune.tokens import TEXT

@@ -97,9 +97,8 @@ def selections_are_sound(stage: Stage, tokens: VisualTokens, budget: Budget) -> 
     check_mask("merged", selection.merged, tokens)
     often = selection.important.byte() + selection.diverse.byte() + selection.merged.byte()
     require((often <= 1).all(), "important, diverse and merged share no token", often.tolist())
-    adaptive = stage.splitter is not None and stage.splitter.adaptive
     for rows, total in budget.units(tokens):
-        _check_total(adaptive, tokens, rows, total, selection.counts.cpu()[rows].tolist())
+        _check_total(stage.adaptive, tokens, rows, total, selection.counts.cpu()[rows].tolist())
 
 
 def _check_total(adaptive: bool, tokens: VisualTokens, rows: list[int], total: int, given: list[int]) -> None:

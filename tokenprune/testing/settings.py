@@ -13,8 +13,8 @@ from tokenprune.strategy import Strategy
 from tokenprune.testing.search import require
 
 S = TypeVar("S", bound=Strategy)
-_NAME = r"[a-z][a-z0-9_]*(@(-?\d+|previous|this))?"
-_CUE = re.compile(rf"{_NAME}(\|{_NAME})*")
+_ONE = r"[a-z][a-z0-9_]*(@(-?\d+|\d+(\.\d+)?%|previous|this))?"
+_CUE = re.compile(rf"{_ONE}(\|{_ONE})*")
 
 
 def check_settings(strategy: Strategy, kind: type[Strategy]) -> None:

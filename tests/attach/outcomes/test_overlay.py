@@ -1,5 +1,7 @@
 """The picture of a receipt: the right cells of the right image, in colour."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -57,14 +59,24 @@ def test_a_box_says_what_the_model_saw(model, inputs, picture):
     assert coloured(half) == list(range(18))
 
 
-def test_tokens_without_a_rectangle_are_refused(build, picture):
+def test_a_patch_that_never_arrives_is_no_token(build, picture):
     model = build("llava_siglip")
     ids = torch.tensor([[1, *[tiny.IMAGE] * 35, 5]])
     receipt = ran(
-        model, {"input_ids": ids, "pixel_values": tiny.pixels(1), "vision_feature_select_strategy": "default"}
+        model,
+        {"input_ids": ids, "pixel_values": tiny.pixels(1), "vision_feature_select_strategy": "default"},
+        budget="100%",
     )
-    with pytest.raises(ValueError, match="image 0 has no grid"):
-        receipt.overlay(picture)
+    drawn = receipt.overlay(picture)
+    assert coloured(drawn) == list(range(1, 36))
+    assert np.asarray(drawn)[5, 5].max() < np.asarray(drawn.convert("L"))[5, 25]
+
+
+def test_tokens_without_a_place_are_refused(model, inputs, picture):
+    receipt = ran(model, inputs)
+    bare = replace(receipt, images=[replace(receipt.images[0], spots=None)])
+    with pytest.raises(ValueError, match="its model resamples it, so they have no place; say processor="):
+        bare.overlay(picture)
 
 
 def test_an_image_that_is_not_there(model, inputs, picture):
