@@ -39,7 +39,10 @@ def drawn(shape, seed=0, device="cpu", counts=None, group=None):
     x, attention = torch.randn(shape, generator=g), torch.rand(batch, 4, count, generator=g)
     valid = None if counts is None else (torch.arange(count) < torch.tensor(counts)[:, None]).to(device)
     cues = dict.fromkeys(CUES, attention)
-    cues |= {"received_attention": attention.flip(2), "text_attention@previous": attention[:, :, None].expand(-1, -1, 4, -1)}
+    cues |= {
+        "received_attention": attention.flip(2),
+        "text_attention@previous": attention[:, :, None].expand(-1, -1, 4, -1),
+    }
     for name in ("visual_attention@this", "layer_change", "previous_scores"):
         cues[name] = attention[:, 0]
     cues["text_prior@previous"] = attention
