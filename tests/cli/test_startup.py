@@ -31,7 +31,15 @@ def imported(*arguments, **env):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["run", "--help"], ["list"], ["list", "--json"], ["show", "random", "--yaml"], ["cite"], ["new-strategy", "-h"]],
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["list"],
+        ["list", "--json"],
+        ["show", "random", "--yaml"],
+        ["cite"],
+        ["new-strategy", "-h"],
+    ],
 )
 def test_looking_around_imports_next_to_nothing(arguments):
     found = imported(*arguments)
