@@ -5,7 +5,7 @@ import pytest
 from tokenprune.cli.options import SceneSet
 from tokenprune.scenes import SETS
 
-COMMANDS = ("list", "show", "inspect", "run", "demo")
+COMMANDS = ("list", "show", "inspect", "run", "demo", "view", "compare")
 
 
 def test_the_first_help_names_every_command(call):

@@ -24,7 +24,18 @@ def imported(*arguments):
     return run.stderr.split()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list"], ["list", "--json"], ["show", "random"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["view", "--help"],
+        ["compare", "--help"],
+        ["list"],
+        ["list", "--json"],
+        ["show", "random"],
+    ],
+)
 def test_looking_around_imports_nothing_heavy(arguments):
     assert imported(*arguments) == []
 

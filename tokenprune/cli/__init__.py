@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
+from tokenprune.cli.comparing import compare
 from tokenprune.cli.demonstration import demo
 from tokenprune.cli.inspecting import inspect
 from tokenprune.cli.listing import listing
 from tokenprune.cli.running import run
 from tokenprune.cli.showing import show
+from tokenprune.cli.viewing import view
 
 __all__ = ["app"]
 
@@ -46,3 +48,5 @@ app.command("show")(show)
 app.command("inspect")(inspect)
 app.command("run")(run)
 app.command("demo")(demo)
+app.command("view")(view)
+app.command("compare")(compare)
