@@ -13,7 +13,9 @@ SHORT = ("--pipelines", "vispruner,random", "--budgets", "64,7")
 
 
 def test_answers_stand_side_by_side(call, tmp_path):
-    found = call("compare", "sparse:0-1", *SHORT, "--questions", "8", COLUMNS="160")
+    found = call(
+        "compare", "sparse:0-1", "--pipelines", "vispruner,random", "--budgets", "7", "--questions", "8", COLUMNS="160"
+    )
     assert found.exit_code == 0, found.stderr
     lines = [line.split() for line in found.stdout.splitlines()]
     assert lines[0] == ["question", "all", "tokens", "budget", "vispruner", "random"]

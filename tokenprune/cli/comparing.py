@@ -16,7 +16,8 @@ from tokenprune.cli.viewing import Amounts, Names
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tokenprune.cli.looking import Asked, Looked
+    from tokenprune.cli.looking import Looked
+    from tokenprune.cli.questions import Asked
 
 Source = Annotated[
     str,
@@ -84,9 +85,8 @@ def _asked(source: str, prompts: Sequence[str], most: int) -> list[Asked]:
         BadParameter: a picture without a question, or an empty one.
         CommandError: there is nothing there that can be asked about.
     """
-    from tokenprune.cli.looking import SCENE, Asked
     from tokenprune.cli.pictures import opened
-    from tokenprune.cli.rows import of_rows
+    from tokenprune.cli.questions import SCENE, Asked, of_rows
 
     if any(not one.strip() for one in prompts):
         raise typer.BadParameter("the prompt is empty", param_hint="--prompt")
@@ -104,7 +104,7 @@ def _asked(source: str, prompts: Sequence[str], most: int) -> list[Asked]:
 
 
 def _of_scenes(kind: str, numbers: Sequence[int], prompts: Sequence[str]) -> list[Asked]:
-    from tokenprune.cli.looking import Asked
+    from tokenprune.cli.questions import Asked
     from tokenprune.scenes import draw
 
     if not numbers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -14,6 +13,7 @@ import typer
 from tokenprune.cli.asking import prepared, read, said
 from tokenprune.cli.models import check_words, loaded, quiet_transformers
 from tokenprune.cli.options import Dtype, Positions
+from tokenprune.cli.questions import Asked
 from tokenprune.cli.running import configured
 from tokenprune.cli.terminal import CommandError, note, stderr
 from tokenprune.page.items import Run
@@ -24,25 +24,6 @@ if TYPE_CHECKING:
     from tokenprune.pipeline import Pipeline
     from tokenprune.placement import Placement
     from tokenprune.receipt import Receipt
-
-SCENE = re.compile(r"(sparse|crowded):(\d{1,6})")
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A picture and a question about it.
-
-    Args:
-        heading: what a page calls the picture.
-        image: the picture.
-        question: as the model gets it.
-        expected: the right answer. None: it is not known.
-    """
-
-    heading: str
-    image: Image
-    question: str
-    expected: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,17 +68,6 @@ class Looked:
     def answers(self) -> list[list[str]]:
         """What was said, in the same order; empty where nothing was to be answered."""
         return [[one.said for one in line if one.said is not None] for line in self.kept]
-
-
-def scene_of(text: str) -> Asked | None:
-    """A drawn scene by set and number, such as ``sparse:0``, with its first question; None: the text names none."""
-    from tokenprune.scenes import draw
-
-    if (said := SCENE.fullmatch(text)) is None:
-        return None
-    scene = draw(int(said[2]), said[1])
-    first = scene.questions(scene.seed)[0]
-    return Asked(f"scene {text}", scene.image, first.text, first.answer)
 
 
 def listed(text: str, option: str) -> list[str]:

@@ -77,9 +77,9 @@ def _write(found: Looked, model: str | None, budgets: list[str], remark: str, ou
 
 
 def _asked(image: str, prompt: str | None, embedded: bool) -> Any:
-    from tokenprune.cli.looking import Asked, scene_of
     from tokenprune.cli.models import EXAMPLES
     from tokenprune.cli.pictures import opened
+    from tokenprune.cli.questions import Asked, scene_of
 
     if prompt is not None and not prompt.strip():
         raise typer.BadParameter("the prompt is empty", param_hint="--prompt")

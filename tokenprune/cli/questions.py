@@ -1,17 +1,54 @@
-"""Questions of one's own: a JSONL file with an image, a question and, if it is known, an answer on every line."""
+"""Pictures and what is asked about them: drawn scenes, and rows of one's own."""
 
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tokenprune.cli.looking import Asked
 from tokenprune.cli.pictures import opened
 from tokenprune.cli.terminal import CommandError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SCENE = re.compile(r"(sparse|crowded):(\d{1,6})")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A picture and a question about it.
+
+    Args:
+        heading: what a page calls the picture.
+        image: the picture.
+        question: as the model gets it.
+        expected: the right answer. None: it is not known.
+    """
+
+    heading: str
+    image: Image
+    question: str
+    expected: str | None = None
+
+
+def scene_of(text: str) -> Asked | None:
+    """A drawn scene by set and number, such as ``sparse:0``, with its first question; None: the text names none."""
+    from tokenprune.scenes import draw
+
+    if (said := SCENE.fullmatch(text)) is None:
+        return None
+    scene = draw(int(said[2]), said[1])
+    first = scene.questions(scene.seed)[0]
+    return Asked(f"scene {text}", scene.image, first.text, first.answer)
+
 
 def of_rows(source: Path, most: int) -> list[Asked]:
-    """The first questions of a file; paths of images begin at its folder.
+    """The first questions of a JSONL file: an image, a question and, if it is known, an answer on every line.
+
+    Paths of images begin at its folder.
 
     Raises:
         CommandError: it cannot be read, or a line of it is not such a row; the message names the line.
