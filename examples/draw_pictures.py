@@ -3,13 +3,14 @@
 python examples/draw_pictures.py docs/images
 python examples/draw_pictures.py --model DIR    only write the AnyRes model, to try `tokenprune view --model DIR` with
 
-The AnyRes model is a LLaVA-NeXT of random weights with the geometry of the real one (crops of 336 pixels, 24 x 24 tokens
-each): it shows where tokens lie and how a budget is spread, and says nothing about which of them matter. The cat is Chelsea,
-by Stéfan van der Walt, released to the public domain under CC0.
+The AnyRes model is a LLaVA-NeXT of random weights with the geometry of the real one (crops of 336 pixels, 24 x 24
+tokens each): it shows where tokens lie and how a budget is spread, and says nothing about which of them matter. The cat
+is Chelsea, by Stéfan van der Walt, released to the public domain under CC0.
 """
 
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from PIL import Image
@@ -55,18 +56,19 @@ def write_model(folder: Path) -> None:
 
 
 def draw(folder: Path, model: Path) -> None:
-    """Every sheet, in as few colours as keep it small."""
+    """Every sheet, small enough for a page."""
     for name, (source, *options) in SHEETS.items():
-        path = folder / f"{name}.png"
+        path = folder / f"{name}.webp"
         where = ["--model", str(model), "--prompt", "What color is the star?"] if source.endswith(".jpg") else []
         source = str(folder / source) if where else source
-        found = CliRunner().invoke(app, ["view", source, *options, *where, "--out", str(path)])
-        assert found.exit_code == 0, found.output
-        path.with_suffix(".html").unlink()
-        with Image.open(path) as sheet:
-            small = sheet.convert("RGB")
-        small.thumbnail((860, 860), Image.Resampling.LANCZOS)
-        small.quantize(56, dither=Image.Dither.NONE).save(path, optimize=True)
+        with TemporaryDirectory() as made:
+            drawn = Path(made) / "sheet.png"
+            found = CliRunner().invoke(app, ["view", source, *options, *where, "--out", str(drawn)])
+            assert found.exit_code == 0, found.output
+            with Image.open(drawn) as sheet:
+                small = sheet.convert("RGB")
+        small.thumbnail((1200, 1200), Image.Resampling.LANCZOS)
+        small.save(path, quality=72, method=6)
         assert path.stat().st_size < MOST, f"{path} has {path.stat().st_size} bytes"
         print(f"{path}: {path.stat().st_size // 1000} kB")
 
@@ -75,8 +77,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--model"]:
         write_model(Path(sys.argv[2]))
     else:
-        from tempfile import TemporaryDirectory
-
         with TemporaryDirectory() as made:
             write_model(Path(made))
             draw(Path(sys.argv[1]), Path(made))
