@@ -34,6 +34,8 @@ def imported(*arguments, **env):
     [
         ["--help"],
         ["run", "--help"],
+        ["view", "--help"],
+        ["compare", "--help"],
         ["list"],
         ["list", "--json"],
         ["show", "random", "--yaml"],
