@@ -12,20 +12,6 @@ from torch import Tensor
 from tokenprune.errors import MissingCue
 
 Cue = Tensor | Callable[[], Tensor]
-OF_LAYER = frozenset(  # cues of one layer of the language model: ``NAME@previous`` or ``NAME@this``
-    (
-        "last_attention",
-        "text_attention",
-        "visual_attention",
-        "last_prior",
-        "text_prior",
-        "keys",
-        "mean_keys",
-        "text_keys",
-    )
-)
-LLM_CUES = OF_LAYER | {"layer_change", "text_states", "inputs"}
-PREVIOUS = "previous_scores"  # of the stage before
 _MANY = 4096  # scores; of fewer a sort is faster
 TEXT = frozenset({"question", "question_ids"})  # of a row's prompt: [B, M, C], zero where shorter; [B, M, 1], -1 there
 SPACES = frozenset({"encoder", "projected"})  # the tokens' vectors in a space: [B, C, N], as those of keys
