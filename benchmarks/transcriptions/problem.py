@@ -60,9 +60,9 @@ class Problem:
     def tokens(self) -> VisualTokens:
         """What ours is given; nothing is remembered from one call to the next."""
         t = self.tensors
-        cues = {"cls_attention": t["cls"], "cls_attention@5": t["early"], "wide_cls_attention@-1": t["cls"].mean(1)}
+        cues = {"cls_attention": t["cls"], "cls_attention@21%": t["early"], "wide_cls_attention@-1": t["cls"].mean(1)}
         cues |= {"received_attention": t["received"], "received_attention@-2": t["received"]}
-        cues |= {"received_attention@8": t["early"], "cls_logits": t["logits"], "question": t["words"]}
+        cues |= {"received_attention@37%": t["early"], "cls_logits": t["logits"], "question": t["words"]}
         cues |= {"mean_keys": t["mean_keys"], "keys@-1": t["keys"]}
         return VisualTokens.on_grid(t["features"], self.grid, cues=cues)
 
