@@ -63,9 +63,13 @@ def bound(name: str, size: Problem) -> float:
 
 
 def pipeline_of(name: str, size: Problem) -> Pipeline:
+    """The method under the budget of a problem; of one that goes on inside the language model, what is before it."""
     of_image = name.startswith("globalcom2")
     budget = size.keep * (size.batch // size.images) if of_image else f"{size.keep} per row"
-    return load(name.removesuffix("_sequence"), budget=budget)
+    whole = load(name.removesuffix("_sequence"))
+    if not whole.inside:
+        return whole.replace(budget=budget)
+    return load({"name": name, **{key: value for key, value in whole.stages[0] if key != "budget"}, "budget": budget})
 
 
 def ours(name: str, size: Problem, merged: bool = True) -> Callable[[], tuple[Tensor, Tensor | None]]:
