@@ -16,7 +16,7 @@ PACKAGES = {
 }
 PLAIN = {  # the modules that work on plain tensors; what they may import of the package is each other
     *("__init__", "budget", "coarse", "described", "errors", "explained", "hub", "marked", "named", "pipeline", "pool"),
-    *("registry", "schedule", "selection", "site", "stage", "strategy", "tokens", "written"),
+    *("ranks", "registry", "schedule", "selection", "site", "stage", "strategy", "tokens", "written"),
 }
 LONG_FILES = {  # path: (lines, why)
     "tokenprune/in_llm.py": (215, "the hooks of one attachment share what they note of a call"),
