@@ -122,7 +122,9 @@ def test_broken_images_are_noted_and_the_rest_is_asked(asker, tmp_path):
 
 
 def test_a_refusal_empties_its_cell_alone_and_is_tried_anew(asker, tmp_path, monkeypatch):
-    cells = [*grid(["vscan", "vispruner"], [Budget.parse(28)]), Cell("later", "1%", reason="the least is 40%")]
+    deep = tmp_path / "deep.yaml"
+    deep.write_text("name: deep\nscorer: {use: cls_attention, layer: 8}\nsplitter: equal\nbudget: 28\n")
+    cells = [*grid([str(deep), "vispruner"], [Budget.parse(28)]), Cell("later", "1%", reason="the least is 40%")]
     task, found = Task("t", TASK.rows[:2], TASK.metric, {}), ledger_at(tmp_path / "answers.jsonl")
     told = []
     evaluate(asker, task, cells, found, 1, told.append)
@@ -140,7 +142,21 @@ def test_a_refusal_empties_its_cell_alone_and_is_tried_anew(asker, tmp_path, mon
 
     monkeypatch.setattr("tokenprune.measure.evaluation.attach", again)
     evaluate(asker, task, cells, found, 2)
-    assert tried == ["vscan"]
+    assert tried == ["deep"]
+
+
+def test_tokens_that_leave_inside_the_language_model_are_averaged_over_its_layers(asker, tmp_path):
+    stage = {"site": {"llm_layer": "25%"}, "scorer": "random", "splitter": "equal", "budget": "50%"}
+    path = tmp_path / "late.yaml"
+    path.write_text(json.dumps({"name": "late", "stages": [stage]}))
+    task = Task("t", TASK.rows[:2], TASK.metric, {})
+    cells = grid([str(path)], [Budget.parse("50%"), Budget.parse("5.6%")])
+    found = ledger_at(tmp_path / "answers.jsonl")
+    evaluate(asker, task, cells, found, 2)
+    _, half, few = results(task, cells, found)
+    assert half.share == pytest.approx(100 * (2 * 256 + 6 * 85) / 8 / 256)  # nearest from below
+    assert "a pipeline whose first tokens leave before layer 2 never averages below" in few.reason
+    assert few.score is None
 
 
 def test_a_table_of_a_run_that_is_not_over_has_no_figures(whole, tmp_path):

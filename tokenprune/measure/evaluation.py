@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tokenprune.attach import attach
@@ -124,11 +125,22 @@ def _beside(said: Said, full: Said, receipt: Receipt | None) -> Iterator[Line]:
     assert receipt is not None  # every row has an image, and an image that cannot be pruned has raised
     divergence, same = said.divergence(full).tolist(), said.same_first(full).tolist()
     for number, text in enumerate(said.texts):
-        images = [image for image in receipt.images if image.sample == number]
+        images = [nth for nth, image in enumerate(receipt.images) if image.sample == number]
         yield {
             "said": text,
             "kl": round(divergence[number], 6),
             "top1": same[number],
-            "kept": sum(image.after for image in images),
-            "of": sum(image.before for image in images),
+            "kept": sum(_kept(receipt, nth) for nth in images),
+            "of": sum(receipt.images[nth].before for nth in images),
         }
+
+
+def _kept(receipt: Receipt, nth: int) -> float:
+    """Tokens of an image; where some leave inside the language model, averaged over its layers."""
+    after = receipt.images[nth].after
+    if not receipt.layers:
+        return after
+    bounds = [one.layer for one in receipt.layers] + [receipt.depth]
+    spans = [stop - start for start, stop in pairwise(bounds)]
+    inside = sum(span * len(one.kept[nth]) for span, one in zip(spans, receipt.layers, strict=True))
+    return round((bounds[0] * after + inside) / receipt.depth, 4)
