@@ -12,6 +12,7 @@ from tokenprune.measure.evaluation import evaluate, missing
 from tokenprune.measure.ledger import Ledger, LedgerError
 from tokenprune.measure.metrics import METRICS
 from tokenprune.measure.results import results
+from tokenprune.measure.sharing import grouped, shares
 from tokenprune.measure.task import Task
 from tokenprune.measure.task import scenes as scene_task
 from tokenprune.scenes.evaluate import answer, take
@@ -102,6 +103,50 @@ def test_encoding_once_changes_no_answer(asker, whole, tmp_path, monkeypatch):
     found = ledger_at(tmp_path / "answers.jsonl")
     evaluate(asker, TASK, CELLS, found, 4)
     assert found.answers == whole.answers
+
+
+def test_reading_an_image_once_changes_no_answer(asker, whole, tmp_path):
+    calls, encoder = [], asker.model.model.vision_tower
+    hook = encoder.register_forward_hook(lambda module, given, output: calls.append(len(output.last_hidden_state)))
+    found = ledger_at(tmp_path / "answers.jsonl")
+    evaluate(asker, TASK, CELLS, found, 4, share=True)
+    hook.remove()
+    assert calls[:2] == [4, 1]  # four rows unpruned, about one image
+    assert found.answers.keys() == whole.answers.keys()
+    for key, line in found.answers.items():
+        assert line == whole.answers[key] | {"kl": line["kl"]} if "kl" in line else whole.answers[key]
+        assert line.get("kl", 0) == pytest.approx(whole.answers[key].get("kl", 0), abs=1e-4)
+
+
+def test_questions_of_several_images_find_their_places(asker, tmp_path):
+    rows = scene_task("crowded", 16).rows
+    rows = [*rows[6:10], rows[0], rows[15]]  # two images, a third one, and an image again
+    task, cells = Task("t", rows, TASK.metric, {}), grid(["vispruner"], [FEW], ["keep", "renumber"])
+    both = [Ledger(tmp_path / f"{share}.jsonl", {}, rows) for share in (False, True)]
+    for share, found in enumerate(both):
+        evaluate(asker, task, cells, found, 6, share=bool(share))
+    told = [{key: (line["said"], line.get("kept")) for key, line in found.answers.items()} for found in both]
+    assert told[0] == told[1]
+
+
+def test_what_depends_on_the_question_is_read_with_it():
+    late = {"name": "late", "budget": "50%", "stages": [{"site": {"llm_layer": 2}, "scorer": "random"}]}
+    assert [shares(tokenprune.load(one)) for one in ("vispruner", "cdpruner", "pool", late)] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_prompts_that_cannot_be_cut_after_the_image_are_read_one_by_one(asker):
+    rows = TASK.rows[:2]
+    inputs = asker.read([one.open() for one in rows], [one.question for one in rows])
+    assert grouped(asker, rows, inputs) is not None
+    assert grouped(asker, rows, {**inputs, "image_sizes": 1}) is None
+    ids = inputs["input_ids"].clone()
+    ids[1, 0 if inputs["attention_mask"][1, 0] else 1] += 1
+    assert grouped(asker, rows, {**inputs, "input_ids": ids}) is None
 
 
 def broken():
