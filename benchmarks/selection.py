@@ -1,26 +1,22 @@
-"""What choosing diverse tokens costs, against one product of all pairs: the least that a method based on them can do.
+"""What choosing tokens costs: every published method against a plain transcription of its algorithm.
 
 python benchmarks/selection.py                                           # a table
 python benchmarks/selection.py --json benchmarks/results/selection.json  # and the record
+python benchmarks/selection.py --page                                    # the record's table into docs/performance.md
 
-Three ways, interleaved in one process on the same float32 features. Their entries are 1 and -1, so that nothing rounds
-where C is a power of four, and ours and the paper's have to choose the same tokens.
-
-* ours: the diversifier, from raw features to the mask, normalisation included;
-* floor: one product of all pairs of tokens to choose from, already normalised and in order, and one pass over it (its
-  row maxima), in groups of rows that fit the cache. Ours computes each pair once where a product computes it twice, so
-  that it can come out below;
-* paper: the algorithm as published, row by row; near-duplicate removal compares its tokens anew in every round,
-  farthest-point choice takes the minimum over all picked tokens for every pick, the determinantal point process keeps a
-  Cholesky factor of the weighed kernel, facility location sums what is not covered yet over all tokens for every pick.
+Ours is the whole pipeline, from raw features and cues to the mask, and to merged vectors where it merges. The
+transcriptions in benchmarks/transcriptions do the same from the papers' formulas, row by row, and have to choose the
+same tokens. Both run in turn, on the same float32 tensors, in one process; what is read is the median of the ratios of
+neighbours. Methods that compare all pairs of tokens also run against the least that they can do: one product of all
+pairs, already normalised, and one pass over it. Ours computes each pair once where a product does so twice.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -28,226 +24,189 @@ from typing import Annotated, Any
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
+from transcriptions import choosing, merging, ranking
+from transcriptions.arithmetic import TEXT, counted, prefill, reads_back, without_values
+from transcriptions.problem import Problem, unit_of
 
-from tokenprune import Split, VisualTokens
+from tokenprune import Pipeline, load
 from tokenprune.measure.environment import environment
 from tokenprune.measure.paired import Ratio, interleave, ratio
-from tokenprune.strategy import Diversifier
-from tokenprune.tokens import top
-from tokenprune_strategies.dpp import Dpp
-from tokenprune_strategies.facility_location import FacilityLocation
-from tokenprune_strategies.max_min import MaxMin
 from tokenprune_strategies.similarity import groups
-from tokenprune_strategies.similarity_dedup import SimilarityDedup
 
+HERE = Path(__file__).resolve().parent
+RECORD, PAGE = HERE / "results" / "selection.json", HERE.parent / "docs" / "performance.md"
 CACHE = 12 * 2**20
-STEP = 8
-
-
-@dataclass(frozen=True)
-class Size:
-    """B rows of N tokens of C entries, of which T are kept, ``important`` of them by score."""
-
-    batch: int
-    count: int
-    width: int
-    keep: int
-    important: int
-    rounds: int
-
-    def __str__(self) -> str:
-        return f"{self.batch} x {self.count} x {self.width}, T = {self.keep}"
-
-
-@dataclass(frozen=True)
-class Method:
-    """A diversifier, the published algorithm for one row, and how many floors it may take."""
-
-    diversifier: Diversifier
-    paper: Callable[[Tensor, Tensor, Tensor, int], Tensor]
-    allowed: float
-    sizes: tuple[Size, ...]
-
-
-def drop_duplicates(features: Tensor, scores: Tensor, listed: Tensor, end: int) -> Tensor:
-    """VisPruner, for one row: tokens of ``features`` [N, C] that are left of the list [R]."""
-    while len(listed) > end:
-        even, odd = listed[::2], listed[1::2]
-        drop = min(STEP, len(listed) - end, len(even))
-        one, other = features[even], features[odd]
-        one = one / one.norm(dim=-1, keepdim=True)
-        other = other / other.norm(dim=-1, keepdim=True)
-        nearest = (one @ other.T).amax(1)
-        listed = torch.cat([even[nearest.argsort(descending=True, stable=True)[drop:]], odd])
-    return listed
-
-
-def pick_far(features: Tensor, scores: Tensor, listed: Tensor, end: int) -> Tensor:
-    """DivPrune, for one row: tokens of ``features`` [N, C] in the order of the picks; all of them stand in the list."""
-    unit = features / features.norm(dim=-1, keepdim=True)
-    distance = 1 - unit @ unit.T
-    picks = torch.empty(end, dtype=torch.int64)
-    for turn in range(end):
-        worst = distance.topk(2, dim=0, largest=False).values[1] if turn == 0 else distance[picks[:turn]].amin(0)
-        picks[turn] = worst.argmax()
-    return picks
-
-
-def span_most(features: Tensor, scores: Tensor, listed: Tensor, end: int) -> Tensor:
-    """CDPruner, for one row, ``scores`` [N] as relevance: tokens of ``features`` [N, C], in the order of the picks."""
-    unit = features / features.norm(dim=-1, keepdim=True)
-    relevance = (scores - scores.min() + 1e-6) / (scores.max() - scores.min())
-    kernel = relevance[:, None] * (unit @ unit.T) * relevance
-    left, factor = kernel.diagonal().clone(), torch.zeros(end, len(unit))
-    picks = torch.empty(end, dtype=torch.int64)
-    for turn in range(end):
-        pick = picks[turn] = left.argmax()
-        factor[turn] = (kernel[pick] - factor[:turn, pick] @ factor[:turn]) / left[pick].sqrt()
-        left -= factor[turn] ** 2
-        left[pick] = -torch.inf
-    return picks
-
-
-def cover_most(features: Tensor, scores: Tensor, listed: Tensor, end: int) -> Tensor:
-    """SCOPE, for one row, ``scores`` [N] as saliency: tokens of ``features`` [N, C], in the order of the picks."""
-    unit = features / features.norm(dim=-1, keepdim=True)
-    similarity = unit @ unit.T
-    cover, left = torch.zeros(len(unit), 1), torch.ones(len(unit), dtype=torch.bool)
-    picks = torch.empty(end, dtype=torch.int64)
-    for turn in range(end):
-        gain = (similarity - cover).clamp(min=0).sum(0) * scores
-        pick = picks[turn] = gain.where(left, -torch.inf).argmax()
-        cover = torch.maximum(cover, similarity[:, pick, None])
-        left[pick] = False
-    return picks
-
-
-EVERY_SIZE = (
-    Size(1, 576, 1024, 64, 0, 100),
-    Size(5, 576, 1024, 64, 0, 30),
-    Size(16, 576, 1024, 64, 0, 15),
-    Size(1, 2880, 1024, 320, 0, 10),
-    Size(32, 729, 1152, 66, 0, 6),
+SIZES = (
+    Problem(1, (24, 24), 1024, 64),
+    Problem(5, (24, 24), 1024, 64),
+    Problem(16, (24, 24), 1024, 64, images=4, prompts=16),
+    Problem(1, (48, 60), 1024, 320),
+    Problem(32, (27, 27), 1152, 81, images=8),
 )
-METHODS = {
-    "similarity_dedup": Method(
-        SimilarityDedup(step=STEP),
-        drop_duplicates,
-        2.5,
-        (
-            Size(1, 576, 1024, 64, 32, 200),
-            Size(5, 576, 1024, 64, 32, 60),
-            Size(32, 729, 1152, 66, 33, 12),
-            Size(1, 2880, 1024, 320, 160, 20),
-        ),
-    ),
-    "dpp": Method(Dpp(), span_most, 3.0, EVERY_SIZE),
-    "facility_location": Method(FacilityLocation(), cover_most, 12.0, EVERY_SIZE),
-    "max_min": Method(MaxMin(), pick_far, 1.3, (Size(16, 576, 1024, 64, 0, 40), Size(1, 2880, 1024, 320, 0, 30))),
+TRANSCRIPTIONS = {
+    name: found
+    for module in (ranking, choosing, merging)
+    for name, found in vars(module).items()
+    if getattr(found, "__module__", "") == module.__name__ and not name.startswith("_")
 }
+PAIRWISE = ("vispruner", "divprune", "cdpruner", "scope", "agilepruner", "id_selection", "adaptprune")
+LEAST, SLACK = 0.9, 0.2  # times as fast as the transcription; or so many ms slower
+BOUNDS = {"visionzip": 5.0, "globalcom2_sequence": 5.0}
 
 
-def ways(method: Method, size: Size) -> dict[str, Callable[[], Tensor]]:
-    """The three, by name, each as a function of nothing; ours and the paper's give the mask."""
-    g = torch.Generator().manual_seed(0)
-    shape = (size.batch, size.count)
-    features = torch.randint(0, 2, (*shape, size.width), generator=g) * 2.0 - 1
-    scores = torch.rand(shape, generator=g)
-    important = torch.full((size.batch,), size.important)
-    split, end = Split(important, size.keep - important), size.keep - size.important
-    kept = top(scores, important)
-    listed = scores.argsort(dim=1, descending=True)[:, size.important :]  # [B, R]
-    unit = features / features.norm(dim=-1, keepdim=True)
-    ordered = torch.stack([row[order] for row, order in zip(unit, listed, strict=True)])  # [B, R, C]
-
-    def ours() -> Tensor:
-        return method.diversifier.choose(VisualTokens(features), scores, kept, split)
-
-    def floor() -> Tensor:
-        rows = groups(size.batch, 4 * ordered.shape[1] ** 2, CACHE)
-        return torch.cat([(ordered[part] @ ordered[part].mT).amax(-1) for part in rows])
-
-    def paper() -> Tensor:
-        mask = torch.zeros(shape, dtype=torch.bool)
-        for row in range(size.batch):
-            mask[row, method.paper(features[row], scores[row], listed[row], end)] = True
-        return mask
-
-    return {"ours": ours, "floor": floor, "paper": paper}
+def bound(name: str, size: Problem) -> float:
+    """How many times as fast as the transcription ours should be."""
+    return 1.2 if name == "cdpruner" and size.batch > 1 else BOUNDS.get(name, LEAST)
 
 
-def measure(name: str, size: Size, scale: float) -> dict[str, Any]:
-    """One line: how many floors ours takes, and how many times ours the published loop takes."""
-    method = METHODS[name]
-    runs = ways(method, size)
-    same = torch.equal(runs["ours"](), runs["paper"]())
-    runs["floor"]()
-    seconds = interleave({way: runs[way] for way in ("ours", "floor")}, max(3, round(size.rounds * scale)))
-    slow = interleave({way: runs[way] for way in ("ours", "paper")}, 3)
-    floors = ratio(seconds["ours"], seconds["floor"])
+def pipeline_of(name: str, size: Problem) -> Pipeline:
+    of_image = name.startswith("globalcom2")
+    budget = size.keep * (size.batch // size.images) if of_image else f"{size.keep} per row"
+    return load(name.removesuffix("_sequence"), budget=budget)
+
+
+def ours(name: str, size: Problem) -> Callable[[], tuple[Tensor, Tensor | None]]:
+    """The pipeline as a function of nothing: what stays, and the vectors that stand there if they are wanted."""
+    pipeline, of_image = pipeline_of(name, size), name.startswith("globalcom2")
+
+    def run() -> tuple[Tensor, Tensor | None]:
+        tokens = size.crops() if of_image else size.tokens()
+        found = pipeline.select(tokens)
+        flat, mask = tokens.features.flatten(0, 1), found.mask.flatten()
+        if found.merge is not None:
+            return found.mask, found.merge.apply(flat, mask)
+        return found.mask, flat[mask] if name.endswith("_sequence") else None
+
+    return run
+
+
+def floor(size: Problem) -> Callable[[], Tensor]:
+    unit = unit_of(size.features)
+
+    def run() -> Tensor:
+        rows = groups(size.batch, 4 * size.count**2, CACHE)
+        return torch.cat([(unit[part] @ unit[part].mT).amax(-1) for part in rows])
+
+    return run
+
+
+def agreement(one: tuple[Tensor, Tensor | None], other: Tensor | tuple[Tensor, Tensor]) -> float:
+    """Share of the transcription's tokens that ours has too; of the same tokens, vectors have to be alike as well."""
+    mask, vectors = other if isinstance(other, tuple) else (other, None)
+    share = float((one[0] & mask).sum() / mask.sum())
+    if share == 1 and one[1] is not None and vectors is not None and len(one[1]) == vectors.flatten(0, -2).shape[0]:
+        far = (one[1].sort(0).values - vectors.flatten(0, -2).sort(0).values).abs().max()
+        assert far < 1e-3, f"the same tokens, but their vectors differ by {far}"
+    return share
+
+
+def rounds(runs: dict[str, Callable[[], object]], seconds: float) -> int:
+    """How often all can run in that time: three times at least, fifty at most."""
+    start = time.perf_counter()
+    for run in runs.values():
+        run()
+    return max(3, min(50, int(seconds / (time.perf_counter() - start))))
+
+
+def measure(name: str, size: Problem, seconds: float) -> dict[str, Any]:
+    """One line: how many times as fast ours is, how far from the floor, and what it computes."""
+    plain, mine = TRANSCRIPTIONS[name], ours(name, size)
+    runs = {"ours": mine, "plain": lambda: plain(size)}
+    runs |= {"floor": floor(size)} if name in PAIRWISE else {}
+    same = agreement(mine(), plain(size))
+    took = interleave(runs, rounds(runs, seconds))
+    faster = ratio(took["plain"], took["ours"])
+    later = median(a - b for a, b in zip(took["ours"], took["plain"], strict=True)) * 1e3
+    least = bound(name, size)
+    light = Problem(**{**vars(size), "tensors": without_values(size.tensors)})
+    tokens = size.batch * size.keep // size.prompts
     return {
         "method": name,
         "size": str(size),
-        "same_as_paper": same,
-        "ours_ms": round(median(seconds["ours"]) * 1e3, 2),
-        "floor_ms": round(median(seconds["floor"]) * 1e3, 2),
-        "paper_ms": round(median(slow["paper"]) * 1e3, 2),
-        "ours_to_floor": written(floors),
-        "of_minima": round(min(seconds["ours"]) / min(seconds["floor"]), 2),
-        "allowed": method.allowed,
-        "within": floors.median <= method.allowed,
-        "paper_to_ours": written(ratio(slow["paper"], slow["ours"])),
+        "agree": round(same, 4),
+        "ours_ms": round(median(took["ours"]) * 1e3, 3),
+        "plain_ms": round(median(took["plain"]) * 1e3, 3),
+        "plain_to_ours": written(faster),
+        "later_ms": round(later, 3),
+        "bound": least,
+        "within": faster.median >= least or (least == LEAST and later <= SLACK),
+        "ours_to_floor": written(ratio(took["ours"], took["floor"])) if "floor" in took else None,
+        "reads_back": reads_back(lambda: pipeline_of(name, light).select(tokens_of(name, light))),
+        "share_of_prefill": counted(mine) / (size.prompts * prefill(tokens)),
     }
+
+
+def tokens_of(name: str, size: Problem) -> Any:
+    return size.crops() if name.startswith("globalcom2") else size.tokens()
 
 
 def written(pairs: Ratio) -> dict[str, float]:
-    return {
-        "median": round(pairs.median, 2),
-        "low": round(pairs.low, 2),
-        "high": round(pairs.high, 2),
-        "n": pairs.count,
-    }
+    values = {"median": pairs.median, "low": pairs.low, "high": pairs.high}
+    return {name: round(value, 3) for name, value in values.items()} | {"n": pairs.count}
 
 
-def show(lines: list[dict[str, Any]], console: Console) -> None:
-    table = Table(title="Choosing diverse tokens: medians of interleaved paired ratios (95 % interval, n)")
-    times = ["ours ms", "floor ms", "paper ms"]
-    heads = ["method", "size", *times, "ours / floor", "of minima", "at most", "paper / ours", "same"]
-    for head in heads:
-        table.add_column(head, justify="left" if head in heads[:2] else "right")
+def table(lines: list[dict[str, Any]]) -> str:
+    """The lines as a table in Markdown."""
+    heads = ("method", "size", "plain / ours (95 %, n)", "bound", "ours / floor", "agree", "reads back", "of prefill")
+    rows = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for line in lines:
-        times = [f"{line[key]:.1f}" for key in ("ours_ms", "floor_ms", "paper_ms")]
-        floors, paper = (
-            "{median:.2f} ({low:.2f} to {high:.2f}, {n})".format(**line[key])
-            for key in ("ours_to_floor", "paper_to_ours")
-        )
-        same = "yes" if line["same_as_paper"] else "no"
-        table.add_row(
-            line["method"], line["size"], *times, floors, str(line["of_minima"]), str(line["allowed"]), paper, same
-        )
-    console.print(table)
+        told = "{median:.2f} ({low:.2f} to {high:.2f}, {n})".format(**line["plain_to_ours"])
+        slow = "" if line["within"] else f", missed by {line['later_ms']:.2f} ms"
+        pairs = f"{line['ours_to_floor']['median']:.2f}" if line["ours_to_floor"] else ""
+        share = f"{line['share_of_prefill']:.2%}".replace("0.00%", "< 0.01%")
+        facts = (f"`{line['method']}`", line["size"], told, f"{line['bound']}{slow}", pairs)
+        back = "counts" if line["reads_back"] else "no"
+        rows.append("| " + " | ".join((*facts, f"{line['agree']:.0%}", back, share)) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def section(record: dict[str, Any]) -> str:
+    """What the page says of a record."""
+    where, missed = record["environment"], sum(not line["within"] for line in record["lines"])
+    load_, total = ", ".join(f"{one:.1f}" for one in record["load"]), len(record["lines"])
+    text = (
+        f"{where['threads']} thread of {where['processor']} with {where['cpus']} cores, torch {where['torch']}, load "
+        f"{load_} before and after: read ratios, not times. {total - missed} of {total} lines are within their bounds."
+    )
+    return f"{text}\n\n{table(record['lines'])}"
+
+
+def on_page(text: str, record: dict[str, Any]) -> str:
+    """The page with the record's section between its marks."""
+    head, _, rest = text.partition("<!-- selection -->\n")
+    return f"{head}<!-- selection -->\n{section(record)}<!-- end -->\n" + rest.partition("<!-- end -->\n")[2]
 
 
 def main(
     only: Annotated[str, typer.Option(help="methods whose name holds this")] = "",
-    scale: Annotated[float, typer.Option(help="times as many rounds")] = 1.0,
-    threads: Annotated[int, typer.Option(help="threads of torch")] = 2,
+    seconds: Annotated[float, typer.Option(help="so long for each line")] = 2.0,
+    threads: Annotated[int, typer.Option(help="threads of torch")] = 1,
     as_json: Annotated[Path | None, typer.Option("--json", help="write the record to this file")] = None,
+    page: Annotated[
+        bool, typer.Option("--page", help="put the record's table on its page, and measure nothing")
+    ] = False,
 ) -> None:
-    """Measure what choosing diverse tokens costs."""
+    """Measure what choosing tokens costs."""
+    if page:
+        PAGE.write_text(on_page(PAGE.read_text("utf-8"), json.loads(RECORD.read_text("utf-8"))), encoding="utf-8")
+        return
     torch.set_num_threads(threads)
-    sizes = [(name, size) for name, method in METHODS.items() if only in name for size in method.sizes]
+    lines, before = [], os.getloadavg()[0]
     with torch.inference_mode():
-        lines = [measure(name, size, scale) for name, size in sizes]
-    show(lines, Console(width=180))
+        for size in SIZES:
+            drawn = size.drawn()
+            lines += [measure(name, drawn, seconds) for name in TRANSCRIPTIONS if only in name]
+    lines.sort(key=lambda line: list(TRANSCRIPTIONS).index(line["method"]))
+    record = {
+        "command": f"python benchmarks/selection.py --seconds {seconds} --threads {threads}",
+        "environment": environment() | {"cpus": os.cpu_count()},
+        "load": [before, os.getloadavg()[0]],
+        "prompt": f"{TEXT} words and the tokens that stay",
+        "lines": lines,
+    }
+    Console(width=220).print(section(record), markup=False)
     if as_json:
-        record = {
-            "command": "python benchmarks/selection.py",
-            "environment": environment() | {"cpus": os.cpu_count()},
-            "lines": lines,
-        }
         as_json.parent.mkdir(parents=True, exist_ok=True)
         as_json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

@@ -6,22 +6,24 @@ import functools
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
 from tokenprune.chunk import bound, has_encoded, has_pixels, has_strange_video
-from tokenprune.complaints import Complaints
+from tokenprune.complaints import Complaints, NotCopied
 from tokenprune.errors import AlreadyAttached, NothingPrunedWarning, UnprunedInputWarning, UnsupportedMode
 from tokenprune.family import Family, Model, check_policy, family_of
 from tokenprune.flash import positions_hidden
 from tokenprune.forwarding import continued_forward, continues, pruned_forward
 from tokenprune.generating import pruned_generate
+from tokenprune.in_llm import InLlm, detached
 from tokenprune.listen import cue_sources
 from tokenprune.pipeline import Pipeline, Source, load
 from tokenprune.pre_llm import uncut
 from tokenprune.receipt import Receipt
 from tokenprune.seams import check_seams, unwrapped
+from tokenprune.standard_layers import check_inside
 from tokenprune.turn import guard, release, remembers
 
 _KEY = "_tokenprune"
@@ -59,12 +61,13 @@ def attach(model: Model, pipeline: Source = "vispruner", *, strict: bool = False
         family = family_of(inner)
         check_seams(family, inner)
         check_policy(family, inner, chosen.positions)
+        check_inside(family, inner, chosen)
         for one in family.modalities.values():
             cue_sources(one, inner, chosen, {})
         return Attachment(inner, family, chosen, strict)
 
 
-class Attachment:
+class Attachment(NotCopied):
     """A pipeline on a model; a context manager. One thread at a time runs the model, each has its own receipt."""
 
     def __init__(self, model: Model, family: Family, pipeline: Pipeline, strict: bool) -> None:
@@ -75,6 +78,7 @@ class Attachment:
         self._ours = {name: self._in_place_of(name) for name in self._before}
         # Pruning reads values, so it breaks a graph that the caller compiles; ``_cache`` is what such a graph can read.
         self._cache, self._apart = None, torch.compiler.disable(self._on_forward)  # type: ignore[no-untyped-call]
+        self._inside = InLlm(family, model, pipeline) if pipeline.inside else None
         model.__dict__.update({_KEY: self, **self._ours})
 
     def _in_place_of(self, name: str) -> Any:
@@ -99,6 +103,7 @@ class Attachment:
                 return
             state = self.model.__dict__
             del state[_KEY]
+            detached(self._inside)
             for name, before in self._before.items():
                 if state.get(name) is not self._ours[name]:
                     continue  # somebody has wrapped it since; from now on it only passes calls on
@@ -112,12 +117,6 @@ class Attachment:
 
     def __exit__(self, *_: object) -> None:
         self.detach()
-
-    def __deepcopy__(self, memo: object) -> NoReturn:
-        raise UnsupportedMode("an attached model cannot be copied: the copy would drive this one. Detach it first")
-
-    def __reduce__(self) -> NoReturn:
-        raise UnsupportedMode("an attached model cannot be pickled. Detach it first, and attach again after loading")
 
     @contextmanager
     def _running(self, call: Mapping[str, Any]) -> Iterator[bool]:
@@ -153,7 +152,7 @@ class Attachment:
             images = attached and self._has_work(call)
             if not attached or not (images or continues(call)):
                 return self._generate(*args, **kwargs)
-            parts = (self.family, self.model, self.pipeline, self._generate, call)
+            parts = (self.family, self.model, self.pipeline, self._inside, self._generate, call)
             output, receipt = pruned_generate(*parts, images=images)
             self._record(receipt)
             return output
@@ -168,14 +167,14 @@ class Attachment:
         if self._part_of_running(kwargs):
             return self._forward(*args, **kwargs)
         call = bound(self._ours["forward"], args, kwargs)
-        parts = (self.family, self.model, self.pipeline, self._forward)
+        parts = (self.family, self.model, self.pipeline)
         with self._running(call) as attached, self._hidden():
             if attached and self._has_work(call):
-                output, receipt = pruned_forward(*parts, call)
+                output, receipt = pruned_forward(*parts, self._inside, self._forward, call)
                 self._record(receipt)
                 return output
             goes_on = attached and continues(call)
-            return continued_forward(*parts, call) if goes_on else self._forward(*args, **kwargs)
+            return continued_forward(*parts, self._forward, call) if goes_on else self._forward(*args, **kwargs)
 
     def _has_work(self, call: Mapping[str, Any]) -> bool:
         """Whether a call brings images or videos that can be pruned; says so when it brings some that cannot."""

@@ -65,9 +65,30 @@ class Budget:
         counts = [int(count) for count in tokens.counts]
         return [(members, self.resolve(sum(counts[row] for row in members))) for members in rows.values()]
 
+    @classmethod
+    def counted(cls, totals: Sequence[int]) -> Budget:
+        """What is kept of each image, by number: ``totals[i]`` of the i-th group of rows."""
+        return Counted(Fraction(sum(totals)), share=False, totals=tuple(totals))
+
     def __str__(self) -> str:
         number = f"{_decimal(self.amount * 100)}%" if self.share else str(int(self.amount))
         return number if self.unit == "image" else f"{number} per {self.unit}"
+
+
+@dataclass(frozen=True)
+class Counted(Budget):
+    """A budget that is told image by image; it cannot be written down.
+
+    Args:
+        totals: what is kept of each image, in the order of their first rows.
+    """
+
+    totals: tuple[int, ...] = ()
+
+    def units(self, tokens: VisualTokens) -> list[tuple[list[int], int]]:
+        """The rows of each image, and how many tokens they keep together."""
+        found = Budget(Fraction(1), share=True).units(tokens)
+        return [(rows, min(total, most)) for (rows, most), total in zip(found, self.totals, strict=True)]
 
 
 def _decimal(number: Fraction) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import warnings
+from typing import NoReturn
 
-from tokenprune.errors import NothingPruned
+from tokenprune.errors import NothingPruned, UnsupportedMode
 
 
 class Complaints:
@@ -29,3 +30,13 @@ def warn(message: str, category: type[UserWarning]) -> None:
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("tokenprune", "torch", "transformers"):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
+
+
+class NotCopied:
+    """What drives a model, and cannot be copied with it."""
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        raise UnsupportedMode("an attached model cannot be copied: the copy would drive this one. Detach it first")
+
+    def __reduce__(self) -> NoReturn:
+        raise UnsupportedMode("an attached model cannot be pickled. Detach it first, and attach again after loading")

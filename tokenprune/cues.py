@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from itertools import pairwise
@@ -39,6 +39,7 @@ class Tap:
         self.real = copy(module)  # the attention function gets this one, which is never tapped; parameters are shared
         self.thread = threading.get_ident()
         self.values: list[Tensor] = []
+        self.first = False  # whether it is read before it attends
 
     @property
     def value(self) -> Tensor:
@@ -57,9 +58,12 @@ class Tap:
     def run(self, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, *rest: Any, **options: Any) -> Any:
         """The real attention, with a module that has its real config; then read."""
         name = self.config._attn_implementation
+        if self.first:
+            self._read(name or "eager", query, key, attention_mask, options)
         out = _implementation(self.real, name)(self.real, query, key, value, attention_mask, *rest, **options)
         if torch.compiler.is_compiling() or threading.get_ident() == self.thread:
-            with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
+            kind = "cpu" if query.is_meta else query.device.type  # what has no values has no autocast of its own
+            with torch.no_grad(), torch.autocast(kind, enabled=False):
                 self._read(name or "eager", query, key, attention_mask, options)
         return out
 
@@ -118,6 +122,38 @@ def tap(module: nn.Module, reduce: Reduce) -> Iterator[Tap]:
     finally:
         state["config"] = found.config
         del state[_MARK]
+
+
+class _Stop(Exception):
+    """Queries and keys have been read."""
+
+
+def peek(layer: Any, module: nn.Module, states: Tensor, given: Mapping[str, Any]) -> Any:
+    """Queries, keys, mask and scale of a layer that is about to run; it stops before it attends.
+
+    Args:
+        layer: the layer.
+        module: its attention.
+        states: [B, S, C] what would enter it.
+        given: its other arguments; without a cache, so that it writes to none.
+
+    Raises:
+        AttachError: as in `tap`.
+    """
+    found: list[Any] = []
+
+    def note(*seen: Any) -> Tensor:
+        found.append(seen)
+        raise _Stop
+
+    with torch.no_grad(), tap(module, note) as tapped:
+        tapped.first = True
+        try:
+            layer.forward(states, **given)
+        except _Stop:
+            return found[0]
+        tapped.require()
+    raise AssertionError("unreachable")
 
 
 class _Name(str):

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from tokenprune.errors import AttachError, MissingCue, UnsupportedMode
+from tokenprune.downsampling import downsampled
+from tokenprune.errors import MissingCue
 from tokenprune.family import Family, Model, Tower, tower_of
 from tokenprune.features import pieces_of
-from tokenprune.layout import Layout, Seen
-from tokenprune.listen import Settings, cue_sources, listening
+from tokenprune.filling import describing, sample_of
+from tokenprune.layout import Layout
+from tokenprune.listen import Heard, cue_sources
 from tokenprune.pipeline import Pipeline
 from tokenprune.question import question_of
 from tokenprune.resampled import resampled
-from tokenprune.tokens import Cue, VisualTokens
-
-_TURNS: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()  # models that have been encoded with
+from tokenprune.tokens import SPACES, Cue, VisualTokens
+from tokenprune.vision import Run, arguments_of, run_vision
 
 
 @dataclass(frozen=True)
@@ -71,42 +69,54 @@ def encode(
         AttachError: features and placeholders do not fit.
     """
     sources = cue_sources(family, model, pipeline, call)
-    base, arguments = model.base_model, _arguments(family, model, call)
-    with _TURNS.setdefault(model, threading.RLock()), listening(family, model, sources) as heard:
-        output = getattr(base, family.method)(**arguments, return_dict=True)
-    pieces = pieces_of(output, family.feature_field)
+    if pipeline.stages[0].site != "image":
+        ran = run_vision(family, model, call, sources)
+    else:
+        ran = _run_smaller(family, model, call, pipeline, ids, placeholder)
+    return describe(family, model, call, pipeline.stages[0].space, ids, placeholder, ran, mask, visual)
+
+
+def describe(
+    family: Family,
+    model: Model,
+    call: Mapping[str, Any],
+    space: str,
+    ids: Tensor,
+    placeholder: Tensor,
+    ran: Run,
+    mask: Tensor | None = None,
+    visual: Tensor | None = None,
+) -> Encoded:
+    """The tokens and the cues of what has ``ran``, similarity in ``space``; the rest, and errors, as in `encode`."""
+    pieces, heard, sources, spec = ran.pieces, ran.heard, ran.sources, tower_of(family, model)[1]
     rows, room = torch.cat(pieces), placeholder.sum(-1).tolist()
     if len(rows) != sum(room):
-        _sample_of([len(piece) for piece in pieces], room)  # does not fit, and says so
-    spec = tower_of(family, model)[1]
-    layout = (spec.layout or family.layout)(Seen(Settings(model.config, call), base, call, pieces, ids, placeholder))
+        sample_of([len(piece) for piece in pieces], room)  # does not fit, and says so
+    layout, sample = describing(spec.layout or family.layout, model, call, ids, placeholder)(pieces)
     layout = resampled(layout, torch.cat(heard.looks)) if heard.looks else layout
-    projected = pipeline.stages[0].space == "projected" or not heard.encoder
-    space = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
+    projected = space != "encoder" or not heard.encoder
+    features = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
     cues: dict[str, Cue] = {
         name: layout.pool(_flat(layout, spec, sources[name], values, spec.registers(model.config)))
         for name, values in heard.cues.items()
     }
-    sample = torch.tensor(_sample_of(layout.lengths, room), dtype=torch.int64)[layout.item]
+    cues |= {name: lambda: layout.spread(rows.detach()).mT for name in SPACES & sources.keys()}
     cues["question"] = lambda: question_of(model, ids, mask, placeholder if visual is None else visual)[sample]
-    return Encoded(output, rows, layout.index, _tokens(layout, space, cues, sample, family.marked), sources)
+    return Encoded(ran.output, rows, layout.index, _tokens(layout, features, cues, sample, family.marked), sources)
 
 
-def _arguments(family: Family, model: Model, call: Mapping[str, Any]) -> dict[str, Any]:
-    """What the encoder reads of a call.
+def _run_smaller(
+    family: Family, model: Model, call: Mapping[str, Any], pipeline: Pipeline, ids: Tensor, placeholder: Tensor
+) -> Run:
+    """The same of smaller images, in the shape of the full ones."""
+    lay_out = describing(tower_of(family, model)[1].layout or family.layout, model, call, ids, placeholder)
 
-    Raises:
-        UnsupportedMode: it needs something that the call does not bring.
-    """
-    parameters = inspect.signature(getattr(model.base_model, family.method)).parameters.values()
-    given = {one.name: call[one.name] for one in parameters if one.name in call}
-    needed = [one.name for one in parameters if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
-    if missing := [name for name in needed if name not in given]:
-        raise UnsupportedMode(
-            f"{family.method} of {type(model).__name__} reads {', '.join(needed)}, and this call brings no "
-            f"{', '.join(missing)}; let the processor return that"
-        )
-    return given
+    def described(pieces: list[Tensor]) -> VisualTokens:
+        layout, sample = lay_out(pieces)
+        return _tokens(layout, layout.spread(torch.cat(pieces)), {}, sample, family.marked)
+
+    output = downsampled(family, model, pipeline, arguments_of(family, model, call), int(placeholder.sum()), described)
+    return Run(output, pieces_of(output, family.feature_field), Heard(), {})
 
 
 def _tokens(layout: Layout, space: Tensor, cues: Mapping[str, Cue], sample: Tensor, marked: bool) -> VisualTokens:
@@ -163,24 +173,3 @@ def _encoder_space(layout: Layout, spec: Tower, outputs: list[Tensor]) -> Tensor
     full = flat.new_zeros(len(layout.index), flat.shape[-1])
     full[layout.index >= 0] = flat  # merged before it enters the projector: one vector a row already
     return layout.spread(full)
-
-
-def _sample_of(lengths: list[int], room: list[int]) -> list[int]:
-    """The prompt of each item: items fill the placeholders of one prompt after the other.
-
-    Raises:
-        AttachError: features and placeholders do not fit.
-    """
-    samples, prompt, used, fits = [], 0, 0, sum(lengths) == sum(room)
-    for length in lengths:
-        while prompt < len(room) and used == room[prompt]:
-            prompt, used = prompt + 1, 0
-        samples.append(prompt)
-        used += length
-        fits = fits and prompt < len(room) and used <= room[prompt]
-    if not fits:
-        raise AttachError(
-            f"the encoder gives {lengths} feature rows, the prompts have {room} placeholders; the processor that made "
-            "the prompt belongs to another model or image size, so load the one that belongs to this model"
-        )
-    return samples

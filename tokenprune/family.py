@@ -69,6 +69,7 @@ class Family:
         method: method of the base model that encodes images.
         marked: as in `Video`.
         video: how it takes videos. None: a call that brings one reaches the model unpruned.
+        inside: why tokens cannot leave between layers of its language model. Empty: nothing in its kind forbids it.
     """
 
     model_types: tuple[str, ...]
@@ -96,6 +97,7 @@ class Family:
     method: str = "get_image_features"
     marked: bool = False
     video: Video | None = None
+    inside: str = ""
 
     @property
     def modalities(self) -> dict[str, Family]:

@@ -53,8 +53,8 @@ def short_features(given: Any, field: str, rows: Tensor, room: list[int], merge:
         if isinstance(features, tuple) and isinstance(features[0], int):  # the layer that this stream goes to
             return features[0], cut(features[1])
         flat = torch.cat([piece.reshape(-1, piece.shape[-1]) for piece in features])
-        flat = flat if merge is None else merge.apply(flat)
-        parts = [flat[start:stop][rows[start:stop]] for start, stop in spans]
+        flat = flat[rows] if merge is None else merge.apply(flat, rows)
+        parts = torch.split(flat, [int(rows[start:stop].sum()) for start, stop in spans])
         if isinstance(features, Tensor):
             return rearrange(torch.cat(parts), "(p n) c -> p n c", n=gcd(*map(len, parts)))
         return parts

@@ -14,8 +14,9 @@ from tokenprune.chunk import cached, chunk_of
 from tokenprune.crossing import crossed_forward
 from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
+from tokenprune.in_llm import InLlm, reads
 from tokenprune.pipeline import Pipeline
-from tokenprune.pre_llm import Short, shorten
+from tokenprune.pre_llm import Short, recorded, shorten
 from tokenprune.receipt import Receipt
 from tokenprune.turn import Turn, forget, remember, turn_of
 
@@ -23,7 +24,7 @@ Forward = Callable[..., Any]
 
 
 def pruned_forward(
-    family: Family, model: Model, pipeline: Pipeline, forward: Forward, call: dict[str, Any]
+    family: Family, model: Model, pipeline: Pipeline, inside: InLlm | None, forward: Forward, call: dict[str, Any]
 ) -> tuple[Any, Receipt | None]:
     """Run ``forward`` on the shortened call; its logits come back at the columns of the given one."""
     if family.cross is not None:
@@ -34,15 +35,18 @@ def pruned_forward(
     short = shorten(family, model, pipeline, call, chunk_of(family, model, call, generating=False))
     arguments = {name: value for name, value in call.items() if name not in consumed(family, model, call)}
     arguments |= short_arguments(short, call)
-    back = None if short.columns.identity else _Back.of(short, call)
+    whole = short.columns.identity and short.reading is None
+    back = None if whole else _Back.of(short, call)
     if back is not None and back.some:
         arguments["logits_to_keep"] = back.have
-    output = forward(**{**arguments, "return_dict": True})
+    with reads(inside, short.reading):
+        output = forward(**{**arguments, "return_dict": True})
     if back is not None:
-        output["logits"] = short.columns.scatter(output.logits, back.wanted, back.have)
+        dropped = None if short.reading is None else ~short.reading.left[-1].rows.stays
+        output["logits"] = short.columns.scatter(output.logits, back.wanted, back.have, dropped)
     if output.get("past_key_values") is not None:
         remember(output.past_key_values, short.turn)
-    return (output if _wants_dict(model, call) else output.to_tuple()), short.receipt
+    return (output if _wants_dict(model, call) else output.to_tuple()), recorded(short, inside)
 
 
 def short_arguments(short: Short, call: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from tokenprune.crossing import crossed_generate
 from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
 from tokenprune.forwarding import consumed
+from tokenprune.in_llm import InLlm, reads
 from tokenprune.pipeline import Pipeline
-from tokenprune.pre_llm import Short, shorten
+from tokenprune.pre_llm import Short, recorded, shorten
 from tokenprune.receipt import Receipt
 from tokenprune.turn import Turn, remember, turn_of
 
@@ -25,7 +26,14 @@ Generate = Callable[..., Any]
 
 
 def pruned_generate(
-    family: Family, model: Model, pipeline: Pipeline, generate: Generate, call: dict[str, Any], *, images: bool
+    family: Family,
+    model: Model,
+    pipeline: Pipeline,
+    inside: InLlm | None,
+    generate: Generate,
+    call: dict[str, Any],
+    *,
+    images: bool,
 ) -> tuple[Any, Receipt | None]:
     """Run ``generate`` on the shortened prompt, or on what follows a pruned one in the cache.
 
@@ -33,11 +41,12 @@ def pruned_generate(
         family: the model's family.
         model: the model.
         pipeline: what chooses.
+        inside: the stages inside the language model. None: there are none.
         generate: the model's own method.
         call: its keyword arguments.
         images: whether they bring images; else they go on from a pruned prompt.
     """
-    _refuse(model, call)
+    _refuse(model, call, inside)
     if family.cross is not None:
         return crossed_generate(family, model, pipeline, generate, call, None if images else _turn(call))
     chunk = chunk_of(family, model, call, generating=True)
@@ -53,9 +62,9 @@ def pruned_generate(
     prompt = Prompt(call["input_ids"], arguments["input_ids"])
     _lengths(model, arguments, prompt.full.shape[1] - prompt.short.shape[1])
     show_prompt(arguments, prompt)
-    with mending(model, _without_borders):
+    with mending(model, _without_borders), reads(inside, short.reading if short else None):
         output = generate(**arguments)
-    return _restored(output, prompt, turn), short.receipt if short else None
+    return _restored(output, prompt, turn), recorded(short, inside) if short else None
 
 
 def _turn(call: Mapping[str, Any]) -> Turn:
@@ -89,8 +98,14 @@ def _precede(family: Family, arguments: dict[str, Any], chunk: Chunk) -> None:
         arguments["input_ids"] = torch.cat([chunk.before, arguments["input_ids"]], 1)
 
 
-def _refuse(model: Model, call: Mapping[str, Any]) -> None:
+def _refuse(model: Model, call: Mapping[str, Any], inside: InLlm | None) -> None:
     """Modes that would go wrong."""
+    whole = ("prefill_chunk_size", "assistant_early_exit")
+    if inside is not None and (name := next((one for one in whole if setting(model, call, one)), None)):
+        raise UnsupportedMode(
+            f"{name}={setting(model, call, name)!r} runs layers on part of a prompt, and stages inside the language "
+            "model choose when it is whole; leave that out, or take a pipeline that drops tokens before it"
+        )
     if setting(model, call, "cache_implementation") == "paged":
         raise UnsupportedMode(
             "cache_implementation='paged' takes lists of token ids and drops the images; use 'dynamic' or 'static'"

@@ -57,6 +57,10 @@ def prune_inputs(
     """
     chosen, inner = load(pipeline, **changes), unwrapped(model)
     family = family_of(inner)
+    if chosen.inside:
+        raise UnsupportedMode(
+            f"{chosen.name!r} drops tokens inside the language model, which inputs cannot say; use attach"
+        )
     _check_writable(family, chosen.positions or family.positions)
     if has_strange_video(family, inputs):
         raise UnsupportedMode(

@@ -10,7 +10,8 @@ from typing import Any
 from tokenprune.configs import config_of, laid_out, processor_of
 from tokenprune.errors import AttachError, MissingCue, RefusedFamily, TokenpruneError, UnknownFamily
 from tokenprune.family import Family, Model, named_family, tower_of
-from tokenprune.listen import attending, cue_sources, cues_of, default_layer, layers_path
+from tokenprune.layers import attending, layers_path
+from tokenprune.listen import cue_sources, cues_of, default_layer
 from tokenprune.pipeline import load
 from tokenprune.placeholders import Placeholders, Size, count_placeholders, layout_of
 from tokenprune.registry import list_pipelines

@@ -11,11 +11,13 @@ from typing import Any
 from torch import Tensor
 
 from tokenprune.cues import tap
-from tokenprune.errors import AttachError, MissingCue
+from tokenprune.downsampling import check_downsampling
+from tokenprune.errors import MissingCue
 from tokenprune.family import Family, Model, Tower, submodule, tower_of
+from tokenprune.layers import attending, layer_at, layers_path
 from tokenprune.pipeline import Pipeline
 from tokenprune.reductions import OF_ALL, OF_CLS, looks, reduce_of
-from tokenprune.tokens import TEXT
+from tokenprune.tokens import SPACES, TEXT
 
 
 class Settings:
@@ -35,27 +37,29 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
     Raises:
         MissingCue: this model does not give one of them.
         UnknownFamily: the family is not built with this encoder.
+        UnsupportedMode: the pipeline reads smaller images, which this encoder does not take.
     """
+    if pipeline.stages[0].site == "image":
+        check_downsampling(family, model)
     encoder, spec = tower_of(family, model)
     given = cues_of(spec)
-    readable = given if family.cross else given | TEXT  # what looks at images sideways is read before its text
+    free = frozenset[str]() if family.cross else TEXT | SPACES  # what looks at images sideways is read before those
     sources = {}
-    for wish in pipeline.reads:
-        found = next((name for name in wish.split("|") if name.split("@")[0] in readable), None)
+    for wish in pipeline.reads_outside:
+        found = next((name for name in wish.split("|") if name.split("@")[0] in given or name in free), None)
         if found is None:
             raise MissingCue(
                 f"{pipeline.name!r} reads {wish.replace('|', ' or ')}; {type(model).__name__} gives "
                 f"{', '.join(sorted(given)) or 'no cue'}"
                 + (" (add @LAYER for another layer than the default)" if given else "; 'divprune' needs none")
             )
-        if found in TEXT:
+        if found in free:
             sources[found] = found
             continue
         kind, _, at = found.partition("@")
         layers = attending(encoder, spec)
-        sources[found] = (
-            f"{kind}@{_absolute(int(at), layers, found) if at else default_layer(family, model, kind, layers, call)}"
-        )
+        layer = layer_at(at, layers, found) if at else default_layer(family, model, kind, layers, call)
+        sources[found] = f"{kind}@{layer}"
     return sources
 
 
@@ -64,36 +68,6 @@ def cues_of(spec: Tower) -> frozenset[str]:
     if not spec.attention or spec.reads:
         return frozenset(spec.reads)
     return OF_ALL | OF_CLS if spec.cls else OF_ALL
-
-
-def layers_path(encoder: Any, spec: Tower) -> tuple[str, str]:
-    """The path of the encoder's list of layers, and the path from one of them to its attention."""
-    for path in spec.attention:
-        stem, _, attention = path.partition(".{}.")
-        try:
-            submodule(encoder, stem)
-        except AttributeError:
-            continue
-        return stem, attention
-    raise AttachError(
-        f"{type(encoder).__name__} has none of {', '.join(spec.attention)}; this transformers version lays it out anew"
-    )
-
-
-def attending(encoder: Any, spec: Tower) -> list[bool]:
-    """Which layers have attention; in some encoders others have convolutions in its place."""
-    stem, attention = layers_path(encoder, spec)
-    return [hasattr(layer, attention.partition(".")[0]) for layer in submodule(encoder, stem)]
-
-
-def _absolute(layer: int, layers: list[bool], name: str) -> int:
-    depth = len(layers)
-    if not -depth <= layer < depth:
-        raise MissingCue(f"{name!r} asks for encoder layer {layer}; this encoder has {depth}, numbered from 0")
-    if not layers[layer]:
-        attend = ", ".join(str(at) for at, attends in enumerate(layers) if attends)
-        raise MissingCue(f"{name!r} asks for encoder layer {layer}, which has no attention; there is some in {attend}")
-    return layer % depth
 
 
 def default_layer(family: Family, model: Model, kind: str, layers: list[bool], call: Mapping[str, Any]) -> int:
@@ -146,11 +120,11 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
             hook = submodule(model.base_model, family.projector).register_forward_pre_hook(note, with_kwargs=True)
             stack.callback(hook.remove)
         taps = []
-        read = {name: source for name, source in sources.items() if source not in TEXT}
+        read = {name: source for name, source in sources.items() if source not in TEXT | SPACES}
         for layer in dict.fromkeys(source.partition("@")[2] for source in read.values()):
             stem, attention = layers_path(encoder, spec)
             here = {name: source for name, source in read.items() if source.endswith(f"@{layer}")}
-            reads = _Reads(here, model.config, spec, heard)
+            reads = Reads(here, model.config, spec, heard)
             taps.append(stack.enter_context(tap(submodule(encoder, f"{stem}.{layer}.{attention}"), reads)))
         if sources and family.resampler is not None:
             taps.append(stack.enter_context(tap(submodule(model.base_model, family.resampler), looks)))
@@ -160,7 +134,7 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
             found.require()
 
 
-class _Reads:
+class Reads:
     """The cues that come from one layer."""
 
     def __init__(self, sources: Mapping[str, str], config: Any, spec: Tower, heard: Heard) -> None:
@@ -171,6 +145,7 @@ class _Reads:
         self.heard = heard
 
     def __call__(self, query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        """Read them all."""
         for name, reduce in self.reduces.items():
             value = reduce(query, key, mask, scale)
             self.heard.cues.setdefault(name, []).append(value)

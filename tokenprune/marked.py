@@ -24,8 +24,8 @@ def filled(
     most gives up its worst one by score, whichever way it was chosen; no marked row gives up its last. Ties of tokens
     favour the lower index, ties of rows take from the lower row.
 
-    A unit that keeps fewer tokens than it has marked rows is left as its splitter divided it: ``equal`` then gives the
-    first frames a token each, ``global_pool`` leaves them where they were chosen.
+    A unit that keeps fewer tokens than it has marked rows is left as its splitter divided it: ``equal`` then gives
+    frames that are evenly spread a token each, ``global_pool`` leaves them where they were chosen.
 
     This comes before anything is folded: carriers are chosen after it, and neither counted nor moved.
 

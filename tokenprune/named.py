@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -14,7 +14,9 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tokenprune.budget import Budget
 from tokenprune.errors import PluginError, TokenpruneError
-from tokenprune.registry import catalog, resolve, suggest
+from tokenprune.explained import Mistake, mistakes
+from tokenprune.explained import explain as explain
+from tokenprune.registry import catalog, resolve
 from tokenprune.strategy import Strategy
 
 S = TypeVar("S", bound=Strategy)
@@ -73,11 +75,12 @@ def _build(kind: type[Strategy], value: object) -> Strategy:
     try:
         return cls.model_validate(settings)
     except ValidationError as problem:
-        raise _refusal(f"settings of {value['use']!r}: {explain(problem, cls.model_fields).strip()}") from None
+        said = f"settings of {value['use']!r}: {explain(problem, cls.model_fields).strip()}"
+        raise _refusal(said, mistakes(problem, cls.model_fields)) from None
 
 
-def _refusal(message: str) -> PydanticCustomError:
-    return PydanticCustomError("tokenprune", "{message}", {"message": message})
+def _refusal(message: str, within: list[Mistake] | None = None) -> PydanticCustomError:
+    return PydanticCustomError("tokenprune", "{message}", {"message": message, "within": within or []})
 
 
 def _dump(value: Strategy) -> Any:
@@ -145,23 +148,3 @@ BudgetField = Annotated[
         }
     ),
 ]
-
-
-def explain(problem: ValidationError, keys: Iterable[str]) -> str:
-    """One line for each mistake: where, what, and the nearest legal key."""
-    known = list(keys)
-    errors = problem.errors(include_url=False)
-    if len(errors) > 1:  # a stage that does not validate makes the list of stages too short: say it once
-        errors = [error for error in errors if error["type"] != "too_short"]
-    lines = []
-    for error in errors:
-        where = ".".join(str(part) for part in error["loc"]).removeprefix("stages.0.") or "the pipeline"
-        message = error["msg"].removeprefix("Value error, ")
-        if error["type"] == "extra_forbidden":
-            message = f"unknown key{suggest(str(error['loc'][-1]), known) or '; there is: ' + ', '.join(known)}"
-        elif error["type"] == "missing":
-            message = "is missing"
-        elif error["type"] not in ("tokenprune", "value_error"):  # these say what they got
-            message += f"; got {error['input']!r}"
-        lines.append(f"  {where}: {message}")
-    return "\n".join(lines)

@@ -1,40 +1,51 @@
-"""A pipeline: scorer, splitter and diversifier under a budget, as plain YAML."""
+"""A pipeline: stages under a budget, as plain YAML."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema
 
+from tokenprune.budget import Budget
+from tokenprune.described import pipeline_schema
 from tokenprune.errors import PipelineError
+from tokenprune.hub import OnHub
 from tokenprune.named import BudgetField, explain, name_of
 from tokenprune.registry import yaml_of
+from tokenprune.schedule import Plan, Schedule
 from tokenprune.selection import Selection
-from tokenprune.stage import Stage
-from tokenprune.tokens import VisualTokens
+from tokenprune.site import LlmLayer
+from tokenprune.stage import Stage, check_stages, is_inside, without_default_space
+from tokenprune.tokens import PREVIOUS, VisualTokens
+from tokenprune.written import plain
 
 Positions = Literal["keep", "renumber"]
 
 
-class Pipeline(BaseModel):
-    """A named stage with its budget and policies; frozen, and the same thing in Python and in YAML.
+class Pipeline(OnHub, BaseModel):
+    """Named stages with their budget and policies; frozen, and the same thing in Python and in YAML.
 
     Args:
         name: what the receipt calls it.
-        stages: exactly one, before the language model. Its keys may stand at top level instead.
-        budget: what is kept of each image or video; see `Budget.parse`.
+        stages: at most one before the language model, and any number before layers of it, in that order. The keys of
+            one stage may stand at top level instead.
+        budget: what is kept of each image or video; see `Budget.parse`. With stages inside the language model it is the
+            average over its layers; None: each stage keeps what its own budget says.
+        schedule: how stages inside the language model follow from the budget; see `Plan`.
         positions: ``keep`` original position ids or ``renumber`` them. None: the family's default.
         separators: ``keep`` or ``drop`` rows that are no tokens (newlines). None: the family's default.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str = Field(min_length=1)
-    stages: tuple[Stage, ...] = Field(min_length=1, max_length=1)
-    budget: BudgetField
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    budget: BudgetField | None
+    schedule: Schedule = "scaled"
     positions: Positions | None = None
     separators: Literal["keep", "drop"] | None = None
 
@@ -44,49 +55,102 @@ class Pipeline(BaseModel):
         """Keys of one stage at top level are shorthand for a list of one stage."""
         if not isinstance(data, Mapping):
             return data
-        keys = [key for key in Stage.model_fields if key in data]
+        keys = [key for key in Stage.model_fields if key in data and key != "budget"]
         if "stages" in data:
             if keys:
                 raise ValueError(f"write either 'stages' or the keys of one stage ({', '.join(keys)}), not both")
-            return data
+            stages = data["stages"] if isinstance(data["stages"], list | tuple) else ()
+            return {"budget": None, **data} if any(map(is_inside, stages)) else data
         rest = {key: value for key, value in data.items() if key not in keys}
         return rest | {"stages": ({key: data[key] for key in keys},)}
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """The schema with the shorthand in it."""
-        schema = handler.resolve_ref_schema(handler(core))
         stage = handler.resolve_ref_schema(handler(Stage.__pydantic_core_schema__))
-        schema["properties"] = {**schema["properties"], **stage["properties"]}
-        schema["required"] = ["name", "budget"]
-        schema["anyOf"] = [{"required": ["stages"]}, {"required": stage["required"]}]
-        return schema
+        return pipeline_schema(handler.resolve_ref_schema(handler(core)), stage)
+
+    @model_validator(mode="after")
+    def _stages_in_order(self) -> Self:
+        """Before the language model at most one stage, the first; and every budget where it has a meaning."""
+        check_stages(self.stages, self.budget, self.schedule)
+        return self
+
+    @property
+    def inside(self) -> tuple[Stage, ...]:
+        """The stages inside the language model."""
+        return tuple(stage for stage in self.stages if stage.inside)
+
+    @property
+    def kept(self) -> Budget:
+        """The budget of the pipeline, or of its first stage where it has none."""
+        budget = self.budget or self.stages[0].budget
+        assert budget is not None  # as `_stages_in_order` saw to
+        return budget
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the budget is the most that may stay, and fewer may."""
+        return any(stage.adaptive for stage in self.stages)
+
+    @property
+    def entry(self) -> Stage | None:
+        """The stage before the language model."""
+        return None if self.stages[0].inside else self.stages[0]
+
+    def plan(self, depth: int) -> Plan:
+        """What each stage keeps in a language model of ``depth`` layers.
+
+        Raises:
+            PipelineError: it has no such layer, or two stages run before the same one.
+        """
+        layers = tuple(stage.site.of(depth) if isinstance(stage.site, LlmLayer) else 0 for stage in self.stages)
+        if any(after <= before for before, after in pairwise(layers)):
+            raise PipelineError(
+                f"{self.name!r} has stages before layers {', '.join(map(str, layers))} of {depth} (0: before the "
+                "language model); they must ascend, so write other layers, or fewer stages for so shallow a model"
+            )
+        return Plan(layers, depth, tuple(stage.budget for stage in self.stages), self.budget, self.schedule)
 
     @property
     def reads(self) -> frozenset[str]:
         """Cues the parts need; they are checked when attaching."""
         return frozenset[str]().union(*(stage.reads for stage in self.stages))
 
+    @property
+    def reads_outside(self) -> frozenset[str]:
+        """Those of them that are read before the language model."""
+        return frozenset[str]().union(*(stage.reads - stage.reads_inside for stage in self.stages)) - {PREVIOUS}
+
     def select(self, tokens: VisualTokens) -> Selection:
         """Choose the tokens that stay.
 
         Raises:
             MissingCue: a part reads a cue that ``tokens`` does not have.
+            PipelineError: it has several stages, which read a model at several places.
         """
-        return self.stages[0].select(tokens, self.budget)
+        if len(self.stages) > 1:
+            raise PipelineError(
+                f"{self.name!r} has {len(self.stages)} stages, each of which reads the model at its own place; attach "
+                "it, or ask one of them: pipeline.stages[0].select(tokens, Budget.parse(64))"
+            )
+        return self.stages[0].select(tokens, self.kept)
 
     def replace(self, **changes: Any) -> Pipeline:
         """A new, validated pipeline with some keys changed; the keys of its stage count as keys."""
-        stage = {} if "stages" in changes else dict(self.stages[0])
-        kept = {key: value for key, value in [*self, *stage.items()] if key != "stages"}
-        return _validated(kept | changes, f"{self.name!r} with {', '.join(changes) or 'no change'}")
+        what = f"{self.name!r} with {', '.join(changes) or 'no change'}"
+        if len(self.stages) > 1 or "stages" in changes or self.stages[0].budget is not None:
+            return _validated({**dict(self), **changes}, what)
+        stage = {key: value for key, value in self.stages[0] if key != "budget"}
+        return _validated({**dict(self), **stage, **changes}, what, without="stages")
 
     def _plain(self) -> dict[str, Any]:
         """As a mapping in shorthand, defaults left out."""
         data = self.model_dump(exclude_defaults=True)
-        (stage,) = data.pop("stages")
-        budget = data.pop("budget")
-        return {"name": data.pop("name"), **stage, **data, "budget": budget}
+        stages = [without_default_space(stage) for stage in data.pop("stages")]
+        several = len(stages) > 1 or "budget" in stages[0]
+        budget = {"budget": data.pop("budget")} if "budget" in data else {}
+        return {"name": data.pop("name"), **({"stages": stages} if several else stages[0]), **data, **budget}
 
     def to_yaml(self) -> str:
         """The pipeline as a YAML file that `load` reads back as the same pipeline.
@@ -94,7 +158,7 @@ class Pipeline(BaseModel):
         Raises:
             PluginError: a part is registered under no name.
         """
-        for part in self.stages[0].parts:
+        for part in (part for stage in self.stages for part in stage.parts):
             name_of(part)  # asked here, because pydantic would wrap the error
         return yaml.safe_dump(self._plain(), sort_keys=False, allow_unicode=True)
 
@@ -131,7 +195,7 @@ def load(source: Source, **changes: Any) -> Pipeline:
 
 def _from_text(text: str, where: str, changes: Mapping[str, Any]) -> Pipeline:
     try:
-        data = yaml.safe_load(text)
+        data = plain(text)
     except (yaml.YAMLError, ValueError) as problem:  # a ValueError: a date that does not exist
         raise PipelineError(f"{where} is not YAML: {problem}") from problem
     if not isinstance(data, dict):
@@ -139,9 +203,10 @@ def _from_text(text: str, where: str, changes: Mapping[str, Any]) -> Pipeline:
     return _validated({**data, **changes}, where)
 
 
-def _validated(data: Mapping[str, Any], where: str) -> Pipeline:
+def _validated(data: Mapping[str, Any], where: str, without: str = "") -> Pipeline:
+    data = {key: value for key, value in data.items() if key != without}
     try:
         return Pipeline.model_validate(data)
     except ValidationError as problem:
-        keys = [*Pipeline.model_fields, *Stage.model_fields]
+        keys = list(dict.fromkeys([*Pipeline.model_fields, *Stage.model_fields]))
         raise PipelineError(f"{where} is not a pipeline:\n{explain(problem, keys)}") from None

@@ -16,16 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokenprune.chunk import Chunk, has_text_row, pad_id
+from tokenprune.chunk import Chunk, cached, has_text_row, pad_id
+from tokenprune.entry import budgets_of, depth_of, enter, reading_of, with_layers
 from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
+from tokenprune.in_llm import InLlm
 from tokenprune.modality import Visuals, see
 from tokenprune.pipeline import Pipeline
 from tokenprune.prompt import Columns, Positions, shifts
-from tokenprune.receipt import Receipt, images_of, uncut_units
+from tokenprune.reading import Reading
+from tokenprune.receipt import Receipt
+from tokenprune.recording import images_of, uncut_units
 from tokenprune.selection import Selection
 from tokenprune.spots import patch_of
-from tokenprune.turn import Turn
+from tokenprune.turn import Turn, forget
 
 _IGNORED = -100  # what cross entropy skips
 
@@ -39,12 +43,14 @@ class Short:
         columns: where the chunk's columns went.
         turn: what the cache has to remember.
         receipt: what was kept.
+        reading: what the stages inside the language model have to know. None: they have nothing to do.
     """
 
     call: dict[str, Any]
     columns: Columns
     turn: Turn
     receipt: Receipt
+    reading: Reading | None = None
 
 
 def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str, Any], chunk: Chunk) -> Short:
@@ -63,11 +69,14 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
     """
     if call.get("mm_encoder_outputs"):
         raise UnsupportedMode("a call brings pixels or mm_encoder_outputs, not both; leave one of them out")
+    if not cached(call):
+        forget(call.get("past_key_values"))
     clock: dict[str, float] = {}
     with timed(clock, "encode"):
         visuals = see(family, model, call, pipeline, chunk.ids, chunk.mask)
     with timed(clock, "select"), torch.no_grad():
-        selection = pipeline.select(visuals.tokens)
+        budgets = budgets_of(pipeline, visuals.tokens, depth_of(family, model) if pipeline.inside else 0)
+        selection = enter(pipeline, visuals.tokens, budgets)
     with timed(clock, "cut"):
         stays, separators = _stays(visuals, selection, pipeline)
         columns = Columns.of(stays, chunk.mask.bool())
@@ -80,8 +89,15 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         if not family.takes_positions and call.get("position_ids") is None:
             del short["position_ids"]
         short["mm_encoder_outputs"] = visuals.outputs(selection, columns.stays)  # without what the mask hides
+        entry = (pipeline, model, visuals, selection, chunk, columns, budgets)
+        reading = reading_of(*entry, renumber=policy == "renumber" and not several)
     receipt = receipt_of(policy, model, pipeline, visuals, selection, turn, separators, clock)
-    return Short(short, columns, turn, receipt)
+    return Short(short, columns, turn, receipt, reading)
+
+
+def recorded(short: Short, inside: InLlm | None) -> Receipt:
+    """The record once the model has read the prompt."""
+    return short.receipt if inside is None else with_layers(short.receipt, short.reading, inside.plan.depth)
 
 
 def _refuse_empty(columns: Columns, chunk: Chunk) -> None:
@@ -98,7 +114,7 @@ def uncut(pipeline: Pipeline, receipt: Receipt) -> str:
     if not receipt.uncut:
         return ""
     return (
-        f"every token of {receipt.uncut} {pipeline.budget.unit}{'s' * (receipt.uncut != 1)} stayed though the budget "
+        f"every token of {receipt.uncut} {pipeline.kept.unit}{'s' * (receipt.uncut != 1)} stayed though the budget "
         f"is {receipt.budget}; the splitter {type(pipeline.stages[0].splitter).__name__} does not keep to it"
     )
 
@@ -163,7 +179,8 @@ def receipt_of(
     clock: Mapping[str, float],
 ) -> Receipt:
     """The record of one call, of whose rows so many stay that are ``separators``."""
-    tokens, budget = visuals.tokens, pipeline.budget
+    tokens, budget = visuals.tokens, pipeline.kept
+    inside = "" if not pipeline.inside else ", averaged over layers" if pipeline.budget else " after the first stage"
     unit = " per image" + " or video" * ("video" in visuals.kinds.values())
     return Receipt(
         pipeline=pipeline.name,
@@ -171,9 +188,9 @@ def receipt_of(
         slots=[row.nonzero()[:, 0] for row in turn.stays.cpu()],
         length=turn.stays.shape[1],
         images=images_of(tokens, selection, visuals.kinds, patch_of(model.config)),
-        budget=f"{budget}" + (unit if budget.unit == "image" else ""),
+        budget=f"{budget}" + (unit if budget.unit == "image" else "") + inside,
         asked=sum(most for _, most in budget.units(tokens)),
-        uncut=uncut_units(tokens, selection, budget),
+        uncut=0 if inside else uncut_units(tokens, selection, budget),
         source=visuals.sources,
         space=pipeline.stages[0].space,
         positions=positions,

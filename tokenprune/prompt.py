@@ -64,26 +64,29 @@ class Columns:
         """
         return value if self.identity else self.gather(value - shift, 0)
 
-    def scatter(self, logits: Tensor, wanted: Tensor, have: Tensor) -> Tensor:
+    def scatter(self, logits: Tensor, wanted: Tensor, have: Tensor, dropped: Tensor | None = None) -> Tensor:
         """Logits at columns of the full prompt, NaN where a column was dropped.
 
         Args:
             logits: [B, K, V] at the short columns ``have``.
             wanted: [B, W] int64, columns of the full prompt.
             have: [K] int64, ascending.
+            dropped: [B, S] bool, short columns that were dropped later. None: none were.
         """
-        at = self._at().gather(1, wanted)  # [B, W] short columns, -1 where dropped
+        at = self.at().gather(1, wanted)  # [B, W] short columns, -1 where dropped
+        if dropped is not None:
+            at = at.masked_fill(dropped.gather(1, at.clamp(min=0)), -1)
         nth = torch.searchsorted(have, at.clamp(min=0)).clamp(max=len(have) - 1)
         found = logits.gather(1, nth[..., None].expand(-1, -1, logits.shape[-1]))
         return found.masked_fill((at < 0)[..., None], float("nan"))
 
     def short(self, wanted: Tensor) -> Tensor:
         """[K] int64 ascending: the short columns that hold any of the full columns ``wanted`` [B, W]; at least one."""
-        at = self._at().gather(1, wanted)
+        at = self.at().gather(1, wanted)
         found: Tensor = torch.unique(at[at >= 0])
         return found if len(found) else found.new_zeros(1)
 
-    def _at(self) -> Tensor:
+    def at(self) -> Tensor:
         """[B, L] the short column of each full column, -1 where it was dropped or is padding."""
         at = torch.full(self.stays.shape, -1, dtype=torch.int64, device=self.source.device)
         column = torch.arange(self.source.shape[1], device=at.device).expand_as(self.source)

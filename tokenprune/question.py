@@ -11,13 +11,27 @@ from tokenprune.family import Model
 
 
 def question_of(model: Model, ids: Tensor, mask: Tensor | None, placeholder: Tensor) -> Tensor:
-    """[P, M, C] float32, the text of each prompt; zero where a prompt is shorter than the longest.
+    """[P, M, C] float32, the words that `words_of` finds; zero where a prompt is shorter than the longest.
+
+    Args:
+        model: the model, for its word embeddings.
+        ids: [P, T] int64.
+        mask: [P, T], zero where a prompt is padding. None: nowhere.
+        placeholder: [P, T] bool, where it takes feature rows.
+    """
+    order, spoken = words_of(model, ids, mask, placeholder)
+    words: Tensor = model.get_input_embeddings()(ids.gather(1, order)).detach().float()  # [P, M, C]
+    return words * spoken[..., None]
+
+
+def words_of(model: Model, ids: Tensor, mask: Tensor | None, placeholder: Tensor) -> tuple[Tensor, Tensor]:
+    """[P, M] int64, the columns of the text of each prompt, and [P, M] bool, false where a prompt has fewer words.
 
     The text is what follows the last image, or all text where nothing does. Padding, placeholders and the special
     tokens that the generation config names are left out; words of a chat template are text like others.
 
     Args:
-        model: the model, for its word embeddings.
+        model: the model, for its special tokens.
         ids: [P, T] int64.
         mask: [P, T], zero where a prompt is padding. None: nowhere.
         placeholder: [P, T] bool, where it takes feature rows.
@@ -28,8 +42,7 @@ def question_of(model: Model, ids: Tensor, mask: Tensor | None, placeholder: Ten
     after = text & (torch.arange(ids.shape[1], device=ids.device) > last)
     text = torch.where(after.any(1, keepdim=True), after, text)  # [P, T]
     order = text.byte().argsort(dim=1, descending=True, stable=True)[:, : max(1, int(text.sum(1).max()))]  # [P, M]
-    words: Tensor = model.get_input_embeddings()(ids.gather(1, order)).detach().float()  # [P, M, C]
-    return words * text.gather(1, order)[..., None]
+    return order, text.gather(1, order)
 
 
 def _special(model: Model) -> Tensor:

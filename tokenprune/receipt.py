@@ -6,13 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from tokenprune.budget import Budget
-from tokenprune.selection import Selection
-from tokenprune.spots import Box, Spots, spots_of
-from tokenprune.tokens import VisualTokens
+from tokenprune.spots import Box, Spots
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,6 +46,21 @@ class ImageReceipt:
 
 
 @dataclass(frozen=True)
+class LayerReceipt:
+    """What reached the layers of the language model from one stage on.
+
+    Args:
+        layer: the first of them.
+        kept: for each image, int64 ascending: indices among its own tokens, as in `ImageReceipt`.
+        columns: the length of the prompt there, padding among it.
+    """
+
+    layer: int
+    kept: list[Tensor]
+    columns: int
+
+
+@dataclass(frozen=True)
 class Receipt:
     """What the last forward kept, of every prompt of its batch.
 
@@ -67,6 +78,8 @@ class Receipt:
         positions: ``keep`` or ``renumber``.
         separators: rows that are no tokens and stayed.
         milliseconds: host time of each part.
+        layers: what the stages inside the language model left.
+        depth: layers of the language model. 0: nobody asked.
     """
 
     pipeline: str
@@ -82,6 +95,8 @@ class Receipt:
     positions: str
     separators: int
     milliseconds: Mapping[str, float] = field(default_factory=dict)
+    layers: tuple[LayerReceipt, ...] = ()
+    depth: int = 0
 
     @property
     def before(self) -> int:
@@ -92,6 +107,16 @@ class Receipt:
     def after(self) -> int:
         """Visual tokens that stay."""
         return sum(image.after for image in self.images)
+
+    @property
+    def average(self) -> float:
+        """Visual tokens of all images, averaged over the layers of the language model."""
+        if not self.layers:
+            return float(self.after)
+        bounds = [*(one.layer for one in self.layers), self.depth]
+        tokens = [sum(len(kept) for kept in one.kept) for one in self.layers]
+        inside = sum((stop - start) * count for start, stop, count in zip(bounds, bounds[1:], tokens, strict=False))
+        return (bounds[0] * self.after + inside) / self.depth
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and texts, fit for JSON; spots are left out."""
@@ -141,6 +166,11 @@ class Receipt:
                 f"  {image.kind} {number} (prompt {image.sample}): {image.after} of {image.before}, "
                 f"{len(image.important)} important, {len(image.diverse)} diverse{merged}{rows}"
             )
+        for layer in self.layers:
+            counts = " ".join(str(len(kept)) for kept in layer.kept)
+            lines.append(f"  from layer {layer.layer} of {self.depth}: {counts} tokens, {layer.columns} slots")
+        if self.layers:
+            lines.append(f"  {self.average:.1f} of {self.before} tokens averaged over the layers")
         lines.append("host time: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in self.milliseconds.items()))
         return "\n".join(lines)
 
@@ -151,50 +181,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items() if key != "spots"}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def uncut_units(tokens: VisualTokens, selection: Selection, budget: Budget) -> int:
-    """How many units of the budget stayed whole though it is smaller."""
-    counts, kept = tokens.counts.tolist(), selection.counts.tolist()
-    totals = [
-        (sum(counts[row] for row in rows), sum(kept[row] for row in rows), most) for rows, most in budget.units(tokens)
-    ]
-    return sum(most < after == before for before, after, most in totals)
-
-
-def images_of(
-    tokens: VisualTokens, selection: Selection, kinds: Mapping[int, str], patch: tuple[int, int] | None = None
-) -> list[ImageReceipt]:
-    """One entry for each group of rows, in order; reads the selection back from the device.
-
-    Args:
-        tokens: all rows.
-        selection: what was chosen of them.
-        kinds: ``image`` or ``video``, by group.
-        patch: as in `Spots`.
-    """
-    masks = [mask.cpu() for mask in (selection.important, selection.diverse, selection.merged)]
-    valid = torch.ones(tokens.shape, dtype=torch.bool) if tokens.valid is None else tokens.valid.cpu()
-    grid = tokens.grid
-    found = []
-    for group in sorted(set(tokens.group.tolist())):
-        rows = tokens.group == group
-        there = valid[rows].flatten()
-        important, diverse, merged = (mask[rows].flatten()[there] for mask in masks)
-        kept = important | diverse | merged
-        found.append(
-            ImageReceipt(
-                sample=int(tokens.sample[rows][0]),
-                before=int(there.sum()),
-                after=int(kept.sum()),
-                kept=kept.nonzero()[:, 0],
-                important=important.nonzero()[:, 0],
-                diverse=diverse.nonzero()[:, 0],
-                merged=merged.nonzero()[:, 0],
-                rows=tuple(selection.mask.cpu()[rows].sum(-1).tolist()),
-                grid=grid if int(rows.sum()) == 1 else None,
-                kind=kinds[group],
-                spots=spots_of(tokens, rows, patch),
-            )
-        )
-    return found

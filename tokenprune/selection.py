@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,40 @@ class Merge:
         weight = self.weight.masked_fill(gone, 0)
         return Merge(self.carriers, source.clamp(min=0), target.clamp(min=0), weight)
 
-    def apply(self, stream: Tensor) -> Tensor:
-        """A stream [S, C] with the content of every target replaced; summed in float32, given back in its dtype."""
+    def apply(self, stream: Tensor, stay: Tensor | None = None) -> Tensor:
+        """A stream [S, C] with the content of every target replaced; summed in float32, given back in its dtype.
+
+        Args:
+            stream: what is merged.
+            stay: [S] bool, its rows that are given back. None: all.
+        """
         weight = self.weight.to(stream.device, torch.float32)
         source, target = self.source.to(stream.device), self.target.to(stream.device)
-        edges = torch.where(weight[:, None] != 0, stream[source].float() * weight[:, None], 0)  # [E, C]; 0 * NaN too
-        new = torch.zeros_like(stream, dtype=torch.float32).index_add(0, target, edges)
-        touched = torch.zeros(len(stream), device=stream.device).index_add_(0, target, (weight != 0).float())
-        return torch.where(touched[:, None] > 0, new.to(stream.dtype), stream)
+        if stream.device.type == "cpu":
+            return _summed(stream, source, target, weight, stay)
+        new = _scattered(stream, source, target, weight)
+        return new if stay is None else new[stay]
+
+
+def _scattered(stream: Tensor, source: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """[S, C], all edges at once, those of weight zero too: nothing depends on how many there are."""
+    edges = torch.where(weight[:, None] != 0, stream[source].float() * weight[:, None], 0)  # [E, C]; 0 * NaN too
+    new = torch.zeros_like(stream, dtype=torch.float32).index_add(0, target, edges)
+    touched = torch.zeros(len(stream), device=stream.device).index_add_(0, target, (weight != 0).float())
+    return torch.where(touched[:, None] > 0, new.to(stream.dtype), stream)
+
+
+def _summed(stream: Tensor, source: Tensor, target: Tensor, weight: Tensor, stay: Tensor | None) -> Tensor:
+    """The same on a CPU, where counting is free: only edges that there are, and only rows that stay."""
+    real = weight.nonzero()[:, 0]
+    real = real[target[real].argsort(stable=True)]
+    places, counts = torch.unique_consecutive(target[real], return_counts=True)
+    first = counts.cumsum(0) - counts
+    new = embedding_bag(source[real], stream.float(), first, mode="sum", per_sample_weights=weight[real])
+    if stay is None:
+        return stream.index_copy(0, places, new.to(stream.dtype))
+    kept = stay[places]
+    return stream[stay].index_copy_(0, (stay.cumsum(0) - 1)[places[kept]], new[kept].to(stream.dtype))
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Literal, Self
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+import torch
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 from torch import Tensor
 
 from tokenprune.budget import Budget
+from tokenprune.coarse import coarser
+from tokenprune.described import stage_schema
 from tokenprune.marked import filled
-from tokenprune.named import Named
+from tokenprune.named import BudgetField, Named
 from tokenprune.pool import Pool
-from tokenprune.selection import Selection
+from tokenprune.selection import Selection, Split
+from tokenprune.site import LlmLayer, Site
 from tokenprune.strategy import BudgetSplitter, Diversifier, Merger, Scorer, Strategy
-from tokenprune.tokens import VisualTokens, top
+from tokenprune.tokens import LLM_CUES, VisualTokens, top
 
-Space = Literal["encoder", "projected"]
+Space = Literal["encoder", "projected", "hidden", "normed"]
+_BEFORE, _INSIDE = ("encoder", "projected"), ("hidden", "normed")
 
 
 def _nested(part: Strategy) -> Iterator[Strategy]:
@@ -28,33 +34,80 @@ def _nested(part: Strategy) -> Iterator[Strategy]:
                 yield from _nested(one)
 
 
+def is_inside(data: Any) -> bool:
+    """Whether what describes a stage puts it inside the language model."""
+    if isinstance(data, Mapping):
+        return isinstance(data.get("site"), Mapping | LlmLayer)
+    return getattr(data, "inside", False)
+
+
 class Stage(BaseModel):
     """One choice: score, keep the important ones, fill up with diverse ones, fold the rest into what stays.
 
     Args:
         scorer: importance of each token. None: all alike.
-        splitter: how the budget is divided over rows and between important and diverse.
+        splitter: how the budget is divided over rows and between important and diverse. None: all of it is important;
+            only inside the language model, where a row is a whole image.
         diversifier: who chooses the diverse ones. None: they are chosen by score too.
         merger: who folds the rest into what stays. None: it is dropped.
-        space: where similarity is measured: the vision encoder's output, or the projector's.
+        space: where similarity is measured: the vision ``encoder``'s output, or the projector's (``projected``); inside
+            the language model its ``hidden`` states, or these after its last norm (``normed``). None: the first.
+        site: where tokens leave: ``pre_llm``, or ``{llm_layer: k}`` before layer k of the language model. ``image``:
+            the image itself is re-encoded at the resolution that fits, which leaves the splitter alone something to do.
+        budget: what stays after this stage, of the tokens that the image had at first; only where there are stages
+            inside the language model. None: as the schedule of the pipeline says.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     scorer: Named[Scorer] | None = None
-    splitter: Named[BudgetSplitter]
+    splitter: Named[BudgetSplitter] | None
     diversifier: Named[Diversifier] | None = None
     merger: Named[Merger] | None = None
     space: Space = "encoder"
-    site: Literal["pre_llm"] = "pre_llm"
+    site: Site = "pre_llm"
+    budget: BudgetField | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_its_site(cls, data: Any) -> Any:
+        """Inside the language model similarity is measured on its own states, and rows need no splitter."""
+        return {"space": "hidden", "splitter": None, **data} if is_inside(data) else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A splitter is required before the language model only."""
+        return stage_schema(handler.resolve_ref_schema(handler(core)))
 
     @model_validator(mode="after")
     def _every_part_in_its_space(self) -> Self:
+        if self.space not in (_INSIDE if self.inside else _BEFORE):
+            where = "inside" if self.inside else "before"
+            raise ValueError(f"there is no {self.space} space {where} the language model; write another space or site")
+        if self.splitter is None and not self.inside:
+            raise ValueError("splitter: None divides nothing over rows; write equal")
         for part in (inner for outer in self.parts for inner in _nested(outer)):
             if part.needs_space not in (None, self.space):
                 raise ValueError(
                     f"{type(part).__name__} means nothing in {self.space} space; write space: {part.needs_space}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _an_image_is_not_chosen_from(self) -> Self:
+        if self.site != "image":
+            return self
+        parts = {"scorer": self.scorer, "diversifier": self.diversifier, "merger": self.merger}
+        if idle := [name for name, part in parts.items() if part is not None]:
+            raise ValueError(f"site: image chooses no tokens, so leave out {', '.join(idle)}")
+        splitter = self.splitter
+        if splitter is not None and (splitter.pools or splitter.adaptive or splitter.reads):
+            raise ValueError("site: image divides the budget before there are tokens to read; write splitter: equal")
+        return self
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether fewer tokens than the budget may stay."""
+        return self.site == "image" or (self.splitter is not None and self.splitter.adaptive)
 
     @property
     def parts(self) -> tuple[Strategy, ...]:
@@ -63,36 +116,54 @@ class Stage(BaseModel):
         return tuple(part for part in parts if part is not None)
 
     @property
+    def inside(self) -> bool:
+        """Whether it runs inside the language model."""
+        return isinstance(self.site, LlmLayer)
+
+    @property
     def reads(self) -> frozenset[str]:
         """Cues the parts need."""
         return frozenset[str]().union(*(part.reads for part in self.parts))
 
+    @property
+    def reads_inside(self) -> frozenset[str]:
+        """Those of them that are read in the language model."""
+        wishes = self.reads if self.inside else frozenset[str]()
+        return frozenset(wish for wish in wishes if any(one.split("@")[0] in LLM_CUES for one in wish.split("|")))
+
     def select(self, tokens: VisualTokens, budget: Budget) -> Selection:
-        """Choose the tokens that stay; exact in every unit of the budget."""
+        """Choose the tokens that stay; exact in every unit of the budget, unless the stage is ``adaptive``."""
+        if self.site == "image":
+            return coarser(tokens, self.counts(tokens, budget))
         units = [rows for rows, _ in budget.units(tokens)]
-        if self.splitter.pools and any(len(rows) > 1 for rows in units):
+        if self.splitter is not None and self.splitter.pools and any(len(rows) > 1 for rows in units):
             pool = Pool.of(tokens, units)
 
             def fill(chosen: Selection) -> Selection:
                 if tokens.marked is None:
                     return chosen
-                whole = filled(tokens, pool.spread(chosen), units, self._scores)
+                whole = filled(tokens, pool.spread(chosen), units, self.scores)
                 important, diverse = (pool.gather(mask) & pool.filled for mask in (whole.important, whole.diverse))
                 return Selection(important, diverse)
 
             return pool.spread(self._select(pool.tokens(tokens, units), budget, fill))
-        return self._select(tokens, budget, lambda chosen: filled(tokens, chosen, units, self._scores))
+        return self._select(tokens, budget, lambda chosen: filled(tokens, chosen, units, self.scores))
 
-    def _scores(self, tokens: VisualTokens) -> Tensor:
-        """[B, N] float32; without a scorer all alike."""
+    def counts(self, tokens: VisualTokens, budget: Budget) -> Tensor:
+        """[B] int64 on the host: what the budget leaves of each row where no score has a say."""
+        assert self.splitter is not None  # a stage before the language model has one
+        return self.splitter.split(tokens, tokens.features.new_zeros(tokens.shape).float(), budget).total
+
+    def scores(self, tokens: VisualTokens) -> Tensor:
+        """[B, N] float32, the importance of each token; without a scorer all alike."""
         if self.scorer is not None:
             return self.scorer.score(tokens).float()
         return tokens.features.new_zeros(tokens.shape).float()
 
     def _select(self, tokens: VisualTokens, budget: Budget, fill: Callable[[Selection], Selection]) -> Selection:
         """Choose, ``fill`` marked rows that are empty, and only then fold the rest into what stays."""
-        scores = self._scores(tokens)
-        split = self.splitter.split(tokens, scores, budget)
+        scores = self.scores(tokens)
+        split = _all_important(tokens, budget) if self.splitter is None else self.splitter.split(tokens, scores, budget)
         whole = split.total == tokens.counts  # rows that drop nothing have nothing to fold
         merger = None if whole.all() else self.merger
         split = split.without_merged(None if merger is None else whole)
@@ -106,3 +177,42 @@ class Stage(BaseModel):
             return chosen
         merge = merger.merge(tokens, scores, chosen, split)
         return Selection(chosen.important, chosen.diverse, merge.carriers, merge)
+
+
+def _all_important(tokens: VisualTokens, budget: Budget) -> Split:
+    """Rows that are whole images keep what the budget gives them."""
+    important = torch.zeros(tokens.shape[0], dtype=torch.int64)
+    for rows, total in budget.units(tokens):
+        for row in rows:
+            important[row] = min(total, int(tokens.counts[row]))
+            total -= int(important[row])
+    return Split(important, important * 0)
+
+
+def check_stages(stages: tuple[Stage, ...], budget: Budget | None, schedule: str) -> None:
+    """See whether stages can follow each other under the budget of a pipeline.
+
+    Raises:
+        ValueError: they cannot.
+    """
+    if any(not stage.inside for stage in stages[1:]):
+        raise ValueError("stages: one stage before the language model, and it is the first; then those inside it")
+    if not any(stage.inside for stage in stages):
+        if budget is None:
+            raise ValueError("budget: write what is kept of an image, such as 64 or 11.1%")
+        if stages[0].budget is not None or schedule != "scaled":
+            raise ValueError("a stage before the language model has the budget of the pipeline; write it there")
+        return
+    if stages[0].site == "image":
+        raise ValueError("stages: a smaller image is a pipeline of its own, no stage follows it")
+    if budget is None and (schedule != "scaled" or any(stage.budget is None for stage in stages)):
+        raise ValueError("budget: write the average over the layers, or a budget of its own for every stage")
+    budgets = [budget, *(stage.budget for stage in stages)]
+    if any(one is not None and one.unit != "image" for one in budgets):
+        raise ValueError("budgets of stages inside the language model are per image; leave the unit out")
+
+
+def without_default_space(stage: dict[str, Any]) -> dict[str, Any]:
+    """A stage in plain values, without the space that its site has anyway."""
+    default = "site" in stage and stage.get("space") == "hidden"
+    return {key: value for key, value in stage.items() if not (default and key == "space")}

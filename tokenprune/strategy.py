@@ -7,14 +7,17 @@ by ``group`` and it can be used from YAML under that name.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from tokenprune.budget import Budget
 from tokenprune.selection import Merge, Selection, Split
 from tokenprune.tokens import VisualTokens
+
+LayerShare = Annotated[str, Field(pattern=r"^(100|[0-9]{1,2}(\.[0-9]{1,9})?)%$")]
+Layer = int | LayerShare  # of an encoder: a number from 0, from the end if negative; or a share of the depth, as 37%
 
 
 class Strategy(BaseModel):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.errors import UnsupportedMode
+from tokenprune.levels import keep_levels, levels_of
 
 _KEY = "_tokenprune_turn"
 
@@ -109,9 +110,8 @@ def turn_of(cache: Any, rows: int) -> Turn | None:
     length, least = int(cache.get_seq_length()), found.mask.shape[1]
     if length >= least:
         return found.repeated(rows)
-    if found.cross is None and bool(
-        found.stays[:, :length].all()
-    ):  # cut back to before the first column that was dropped
+    before = found.cross is None and not levels_of(cache)
+    if before and bool(found.stays[:, :length].all()):  # cut back to before the first column that was dropped
         return None
     raise UnsupportedMode(
         f"the cache was cut to {length} tokens, inside a pruned prompt of {least}; cut it to before the first image, "
@@ -126,7 +126,7 @@ def remembers(cache: Any) -> bool:
 
 def remember(cache: Any, turn: Turn) -> None:
     """Let a cache remember a turn. One in which nothing was dropped is as good as forgotten."""
-    if turn.complete:
+    if turn.complete and not levels_of(cache):
         forget(cache)
     else:
         setattr(cache, _KEY, turn)
@@ -138,6 +138,7 @@ def forget(cache: Any) -> None:
     if remembers(cache):
         release(cache)
         delattr(cache, _KEY)
+        keep_levels(cache, ())
 
 
 def guard(cache: Any) -> None:
@@ -155,7 +156,7 @@ def release(cache: Any) -> None:
 def _refuse(cache: Any, *args: Any, **kwargs: Any) -> Any:
     turn: Turn = getattr(cache, _KEY)
     if turn_of(cache, len(turn.stays)) is not None:
-        what = f"{turn.dropped} of its columns" if turn.cross is None else "some of its visual tokens"
+        what = f"{turn.dropped} of its columns" if turn.dropped else "some of its visual tokens"
         raise UnsupportedMode(
             f"this cache holds a prompt without {what}, and the model that goes on from it is "
             "not attached; attach it again, or start with an empty cache"

@@ -4,7 +4,7 @@ from typing import final
 
 from torch import Tensor
 
-from tokenprune.strategy import Scorer
+from tokenprune.strategy import Layer, Scorer
 from tokenprune.tokens import VisualTokens
 
 
@@ -15,11 +15,11 @@ class AttentionReceived(Scorer):
     Cost: all queries of that layer once, O(N^2), in chunks.
 
     Args:
-        layer: encoder layer, from 0; negative ones count from the end. None: the layer whose output the language model
-            gets, or the last one where there is no CLS token.
+        layer: encoder layer, from 0; negative ones count from the end; or a share of the depth, as ``37%``. None: the
+            layer whose output the language model gets, or the last one where there is no CLS token.
     """
 
-    layer: int | None = None
+    layer: Layer | None = None
 
     @property
     def reads(self) -> frozenset[str]:

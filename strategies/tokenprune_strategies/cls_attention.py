@@ -4,7 +4,7 @@ from typing import Literal, final
 
 from torch import Tensor
 
-from tokenprune.strategy import Scorer
+from tokenprune.strategy import Layer, Scorer
 from tokenprune.tokens import VisualTokens
 
 _CUES = {"attention": "cls_attention", "logits": "cls_logits", "wide": "wide_cls_attention"}
@@ -18,14 +18,15 @@ class ClsAttention(Scorer):
         heads: ``mean`` or ``sum`` over heads; the ranking is the same.
         of: ``attention``; ``logits``: what it is before the softmax (GlobalCom2, arXiv 2501.05179); ``wide``: the
             attention of all heads taken as one (LLaVA-PruMerge, arXiv 2403.15388).
-        layer: encoder layer, from 0. None: the layer whose output the language model gets.
+        layer: encoder layer, from 0, or a share of the depth, as ``21%``. None: the layer whose output the language
+            model gets.
         without_cls: on an encoder that has no CLS token, ``received`` takes the attention each token receives, averaged
             over queries and heads (the authors' own rule for SigLIP); ``error`` refuses such a model.
     """
 
     heads: Literal["mean", "sum"] = "mean"
     of: Literal["attention", "logits", "wide"] = "attention"
-    layer: int | None = None
+    layer: Layer | None = None
     without_cls: Literal["received", "error"] = "received"
 
     @property

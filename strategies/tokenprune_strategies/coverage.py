@@ -7,6 +7,7 @@ from math import inf
 import torch
 from torch import Tensor
 
+from tokenprune_strategies.bounds import finite
 from tokenprune_strategies.similarity import base
 
 _CACHE = 2**21  # bytes of one pass over the matrix: on a CPU what is in between should stay in the cache
@@ -48,3 +49,10 @@ class Coverage:
         """Cover what the tokens at ``pick`` [B, 1] reach."""
         row = self._reach.flatten(0, 1).index_select(0, (pick + self._first)[:, 0])  # [B, R]
         self._cover = torch.maximum(self._cover, row[:, None])
+
+
+def weighed(scores: Tensor, valid: Tensor | None, power: float) -> Tensor:
+    """[B, N] score ^ power, those below zero as zero; one each in rows that have none above."""
+    weight = finite(scores).clamp(min=0)
+    some = (weight > 0 if valid is None else (weight > 0) & valid).any(1, keepdim=True)
+    return weight.where(some, 1) ** power

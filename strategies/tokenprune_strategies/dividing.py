@@ -28,3 +28,20 @@ def divided(tokens: VisualTokens, budget: Budget, weights: Sequence[float]) -> l
         for row, share in zip(rows, shares, strict=True):
             counts[row] = share
     return counts
+
+
+def evenly_divided(tokens: VisualTokens, budget: Budget) -> list[int]:
+    """Counts of all rows: the total of each unit, alike as far as rows go; those with one more are evenly spread."""
+    counts, caps = divided(tokens, budget, [1] * tokens.shape[0]), tokens.counts.tolist()
+    for rows, _ in budget.units(tokens):
+        open_ = [counts[row] for row in rows if counts[row] < caps[row]]
+        if not open_:
+            continue
+        able = [row for row in rows if caps[row] > min(open_)]  # which got that many, or one more
+        more = sum(counts[row] for row in able) - min(open_) * len(able)
+        middles = {
+            able[((2 * nth + 1) * len(able) - 1) // (2 * more)] for nth in range(more)
+        }  # of as many equal stretches
+        for row in able:
+            counts[row] = min(open_) + (row in middles)
+    return counts

@@ -9,12 +9,15 @@ from tokenprune.budget import Budget
 from tokenprune.selection import Split
 from tokenprune.strategy import BudgetSplitter
 from tokenprune.tokens import VisualTokens
-from tokenprune_strategies.dividing import divided, parted
+from tokenprune_strategies.dividing import evenly_divided, parted
 
 
 @final
 class Equal(BudgetSplitter):
-    """Every row of an image gets the same count, the lower rows one more where it does not divide; full rows pass on.
+    """Every row of an image gets the same count; full rows pass on.
+
+    Where it does not divide, the rows with one more are evenly spread: of a video with fewer tokens than frames, every
+    so manieth frame keeps one.
 
     Args:
         important: share of a row's count that is chosen by score, rounded down as VisPruner's authors do.
@@ -26,4 +29,4 @@ class Equal(BudgetSplitter):
 
     def split(self, tokens: VisualTokens, scores: Tensor, budget: Budget) -> Split:
         """[B] counts; exact in every unit."""
-        return parted(divided(tokens, budget, [1] * tokens.shape[0]), self.important, self.merged)
+        return parted(evenly_divided(tokens, budget), self.important, self.merged)

@@ -6,8 +6,8 @@ from pydantic import Field
 from torch import Tensor
 
 from tokenprune import Diversifier, Split, VisualTokens
-from tokenprune_strategies.bounds import finite
-from tokenprune_strategies.coverage import Coverage
+from tokenprune_strategies.coverage import Coverage, weighed
+from tokenprune_strategies.folding import similarity_space
 from tokenprune_strategies.greedy import greedy
 from tokenprune_strategies.reach import reach, with_more
 
@@ -23,7 +23,8 @@ class FacilityLocation(Diversifier):
     Args:
         power: how much the score counts; 0: not at all.
         temperature: of the softmax; MMTok's is 0.2. None: plain cosines.
-        cover: cue [B, M, C] in the tokens' space, more to be covered (MMTok's words of the question). None: nothing.
+        cover: cue [B, M, C], more to be covered (MMTok's words of the question). None: nothing.
+        cover_space: cue [B, C, N] that is compared with these, such as ``projected``. None: the tokens themselves.
         cover_temperature: of the softmax over tokens for these.
         cover_weight: what all of these weigh against all tokens; MMTok's 1 to 0.5 is 2.
     """
@@ -31,28 +32,28 @@ class FacilityLocation(Diversifier):
     power: float = Field(default=1.0, ge=0)
     temperature: float | None = Field(default=None, gt=0)
     cover: str | None = None
+    cover_space: str | None = None
     cover_temperature: float = Field(default=0.02, gt=0)
     cover_weight: float = Field(default=2.0, ge=0)
 
     @property
     def reads(self) -> frozenset[str]:
-        """The cue to be covered, if there is one."""
-        return frozenset({self.cover} if self.cover else ())
+        """The cue to be covered, if there is one, and the space for it."""
+        return frozenset(filter(None, (self.cover, self.cover and self.cover_space)))
 
     def choose(self, tokens: VisualTokens, scores: Tensor, kept: Tensor, split: Split) -> Tensor:
         """[B, N] bool, exactly ``split.diverse`` a row."""
         valid, count = tokens.valid, tokens.shape[1]
-        weight = finite(scores).clamp(min=0)
-        some = (weight > 0 if valid is None else (weight > 0) & valid).any(1, keepdim=True)
-        weight = weight.where(some, 1) ** self.power
+        weight = weighed(scores, valid, self.power)
         more = tokens.cue(self.cover).detach() if self.cover else None  # [B, M, C]
+        beside = similarity_space(tokens, self.cover_space if self.cover else None).detach()  # [B, N, C]
 
         def begin(rows: slice, steps: int) -> Coverage:
             unit, there = tokens.unit.detach()[rows], None if valid is None else valid[rows]
             found, counted = reach(unit, there, self.temperature), there
             if more is not None:
                 told = self.cover_temperature, self.cover_weight
-                found, counted = with_more(found, unit, more[rows], there, *told)
+                found, counted = with_more(found, beside[rows], more[rows], there, *told)
             return Coverage(found, counted, weight[rows])
 
         size = 4 * count * (count if more is None else 2 * count + 2 * more.shape[1])

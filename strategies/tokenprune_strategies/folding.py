@@ -7,6 +7,7 @@ from torch import Tensor
 
 from tokenprune.selection import Merge, Selection, Split
 from tokenprune.tokens import VisualTokens
+from tokenprune_strategies.similarity import base, gather
 
 
 def free_tokens(tokens: VisualTokens, selection: Selection) -> Tensor:
@@ -17,16 +18,19 @@ def free_tokens(tokens: VisualTokens, selection: Selection) -> Tensor:
 
 def similarity_space(tokens: VisualTokens, by: str | None) -> Tensor:
     """[B, N, C] of norm one: the features, or the cue called ``by``, which is [B, C, N]."""
-    return tokens.unit if by is None else VisualTokens(tokens.cue(by).mT).unit
+    if by is None:
+        return tokens.unit
+    x = tokens.cue(by).float()
+    unit: Tensor = (x / x.norm(dim=1, keepdim=True)).nan_to_num_(0, 0, 0)  # as `VisualTokens.unit`
+    return unit.mT
 
 
 def evenly(free: Tensor, tokens: VisualTokens, split: Split) -> Tensor:
     """[B, N] bool, ``split.merged`` of the free tokens of each row: the first of every so many, in their order."""
     left = tokens.counts - split.important - split.diverse
     step = (left // split.merged.clamp(min=1)).clamp(min=1).to(free.device, non_blocking=True)[:, None]
-    count = split.merged.to(free.device, non_blocking=True)[:, None]
     rank = free.cumsum(1) - 1  # [B, N]
-    return free & (rank % step == 0) & (rank // step < count)
+    return free & (rank % step == 0) & (rank // step < split.merged.to(free.device, non_blocking=True)[:, None])
 
 
 def nearest(vectors: Tensor, targets: Tensor, most: int) -> Tensor:
@@ -38,7 +42,7 @@ def nearest(vectors: Tensor, targets: Tensor, most: int) -> Tensor:
         most: on the host, so that no shape depends on the device.
     """
     order = targets.byte().argsort(dim=1, descending=True, stable=True)[:, :most]  # [B, T]
-    at = vectors.gather(1, order[..., None].expand(-1, -1, vectors.shape[2]))  # [B, T, C]
+    at = gather(vectors, order)  # [B, T, C]
     similar = (vectors @ at.mT).masked_fill(~targets.gather(1, order)[:, None], float("-inf"))  # [B, N, T]
     return order.gather(1, similar.argmax(2))
 
@@ -47,9 +51,8 @@ def edges(carriers: Tensor, into: Tensor, weight: Tensor, mean: bool = False) ->
     """One edge from each token to the token ``into`` [B, N] of its row, with ``weight`` [B, N], or their mean by it."""
     if mean:
         weight = weight / total_at(into, weight).clamp(min=torch.finfo(torch.float32).tiny)
-    first = torch.arange(len(into), device=into.device)[:, None] * into.shape[1]
     source = torch.arange(into.numel(), device=into.device)
-    return Merge(carriers, source, (into + first).flatten(), weight.flatten())
+    return Merge(carriers, source, (into + base(into)).flatten(), weight.flatten())
 
 
 def total_at(into: Tensor, values: Tensor) -> Tensor:

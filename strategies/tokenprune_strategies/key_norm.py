@@ -4,7 +4,7 @@ from typing import Literal, final
 
 from torch import Tensor
 
-from tokenprune.strategy import Scorer
+from tokenprune.strategy import Layer, Scorer
 from tokenprune.tokens import VisualTokens
 
 
@@ -15,12 +15,12 @@ class KeyNorm(Scorer):
     Args:
         norm: ``l1`` or ``l2``.
         sign: 1: long keys stay; -1: short ones.
-        layer: encoder layer, from 0. None: as in `AttentionReceived`.
+        layer: encoder layer, or a share of the depth. None: as in `AttentionReceived`.
     """
 
     norm: Literal["l1", "l2"] = "l1"
     sign: Literal[1, -1] = 1
-    layer: int | None = None
+    layer: Layer | None = None
 
     @property
     def reads(self) -> frozenset[str]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from tokenprune.selection import Merge, Selection, Split
 from tokenprune.strategy import Merger
 from tokenprune.tokens import VisualTokens
+from tokenprune_strategies.cells import means_at
 from tokenprune_strategies.folding import edges, evenly, free_tokens, similarity_space
 
 
@@ -44,8 +45,7 @@ class KMeans(Merger):
             near = x @ centres.mT - centres.square().sum(2)[:, None] / 2  # [B, N, T]
             slot = torch.where(carriers, number, near.masked_fill(~real[:, None], -torch.inf).argmax(2))
             if turn < self.rounds:
-                member = torch.zeros_like(near).scatter_(2, slot[..., None], free[..., None].float())
-                centres = member.mT @ x / member.sum(1)[..., None].clamp(min=1)
+                centres = means_at(x, torch.where(free, slot, most), most)
         comes = free & carriers.any(1, keepdim=True)
         here = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
         return edges(carriers, torch.where(comes, seeds.gather(1, slot), here), comes.float(), mean=True)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.tokens import VisualTokens
+from tokenprune_strategies.similarity import gather
 
 
 class Matching:
@@ -27,8 +28,7 @@ class Matching:
         rank = torch.arange(order.shape[1], device=order.device)
         real = rank < left.to(order.device, non_blocking=True)[:, None]
         even, odd, there = order[:, ::2], order[:, 1::2], real[:, 1::2]
-        here = VisualTokens(self._total).unit
-        one, other = (here.gather(1, side[..., None].expand(-1, -1, here.shape[2])) for side in (even, odd))
+        one, other = (VisualTokens(gather(self._total, side)).unit for side in (even, odd))
         similar = (one @ other.mT).masked_fill(~there[:, None], -torch.inf)
         best, partner = similar.masked_fill(~real[:, ::2, None], -torch.inf).max(2)  # [B, L / 2]
         place = best.argsort(dim=1, descending=True, stable=True)

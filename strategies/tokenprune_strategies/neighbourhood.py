@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from tokenprune.selection import Merge
+from tokenprune.tokens import leading
+from tokenprune_strategies.similarity import gather
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ def neighbours_of(vectors: Tensor, centres: Tensor, valid: Tensor, most: int, co
     """The ``count`` valid others most similar to each of ``centres`` [B, N], at most ``most`` a row; ties go low."""
     order = centres.byte().argsort(dim=1, descending=True, stable=True)[:, :most]  # [B, T]
     filled = centres.gather(1, order)
-    at = vectors.gather(1, order[..., None].expand(-1, -1, vectors.shape[2]))
+    at = gather(vectors, order)
     similar = (at @ vectors.mT).masked_fill(~valid[:, None], -torch.inf)  # [B, T, N]
     similar = similar.scatter(2, order[..., None], -torch.inf)
-    near = similar.argsort(dim=2, descending=True, stable=True)[..., :count]
+    near = leading(similar, count)  # [B, T, K]
     return Neighbourhood(order, near, (similar.gather(2, near) > -torch.inf) & filled[..., None], filled)

@@ -8,7 +8,7 @@ from torch import Tensor
 from tokenprune.named import Named
 from tokenprune.selection import Split
 from tokenprune.strategy import Diversifier, Scorer
-from tokenprune.tokens import VisualTokens
+from tokenprune.tokens import VisualTokens, leading
 from tokenprune_strategies.adjacent import adjacent
 from tokenprune_strategies.similarity import mask
 
@@ -38,10 +38,6 @@ class Neighbours(Diversifier):
             return torch.zeros_like(kept)
         shut = kept if tokens.valid is None else kept | ~tokens.valid
         other = scores if self.fill is None else self.fill.score(tokens)
-        turn = torch.where(adjacent(tokens, kept), _rank(scores), size + _rank(other)).masked_fill(shut, 2 * size)
-        return mask(turn.argsort(dim=1, stable=True)[:, : max(counts)], counts, size)
-
-
-def _rank(scores: Tensor) -> Tensor:
-    """[B, N] place in the order of falling scores, ties by index."""
-    return scores.detach().argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        beside = adjacent(tokens, kept)
+        turn = (1 + beside.byte()).masked_fill(shut, 0)  # [B, N] 2 comes before 1
+        return mask(leading(torch.where(beside, scores, other).detach(), max(counts), turn), counts, size)

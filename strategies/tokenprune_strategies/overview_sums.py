@@ -18,5 +18,15 @@ def seen_in_rows(values: Tensor, tokens: VisualTokens, of: list[int]) -> Tensor:
     row = torch.tensor(of).clamp(min=0).to(values.device, non_blocking=True)
     size, canvas = tokens.canvas[row], tokens.canvas  # [B, 2] of the thumbnail, of the map
     at = ((tokens.place[row] + 0.5) * (canvas / size)[:, None]).floor()  # [B, N, 2] in the map
-    inside = (at[:, :, None] == tokens.place[:, None]).all(-1).any(-1)  # [B, N], whether the row has a token there
+    count = int(tokens.group.bincount().max()) * tokens.shape[1]  # a map holds the tokens of its rows, and no more
+    there = torch.zeros(len(at), count + 1, dtype=torch.bool, device=at.device)
+    there.scatter_(1, _cell(tokens.place, canvas, count), True)
+    there[:, count] = False
+    inside = there.gather(1, _cell(at.long(), canvas, count))  # [B, N], whether the row has a token there
     return values[row].masked_fill(~inside, 0).sum(1)
+
+
+def _cell(place: Tensor, canvas: Tensor, count: int) -> Tensor:
+    """[B, N] number of the cell at ``place`` [B, N, 2]; ``count`` where that is not on the map."""
+    within = ((place >= 0) & (place < canvas[:, None])).all(2)
+    return torch.where(within, place[..., 0] * canvas[:, 1:] + place[..., 1], count).clamp(max=count)

@@ -7,6 +7,7 @@ from math import inf
 import torch
 from torch import Tensor
 
+from tokenprune.errors import PipelineError
 from tokenprune_strategies.similarity import cosines
 
 _PART = 2**26  # bytes of a softmax at a time
@@ -25,7 +26,7 @@ def with_more(
 
     Args:
         own: [B, N, N] from `reach`; it is written to.
-        unit: [B, N, C] float32, vectors of norm one or zero.
+        unit: [B, N, C] float32, vectors of norm one or zero, in the space of ``more``.
         more: [B, M, C] of any length; zero vectors are padding and do not count.
         valid: [B, N] bool, the tokens that there are; None: all.
         temperature: of the softmax over tokens of their cosines to ``more``.
@@ -34,6 +35,9 @@ def with_more(
     Returns:
         [B, N, N + M] float32, and [B, N + M] bool, which of these count.
     """
+    if more.shape[2] != unit.shape[2]:
+        told = f"what is to be covered is {more.shape[2]} wide and tokens {unit.shape[2]}, which do not compare"
+        raise PipelineError(f"{told}; write cover_space: projected")
     length = more.float().norm(dim=2, keepdim=True)
     direction = (more.float() / length).nan_to_num(0, 0, 0)  # [B, M, C]
     found = torch.bmm(unit, direction.mT, out=unit.new_empty(len(unit), unit.shape[1], more.shape[1]))

@@ -25,7 +25,9 @@ def base(values: Tensor) -> Tensor:
 
 def gather(values: Tensor, index: Tensor) -> Tensor:
     """[B, N, C] at [B, M] -> [B, M, C]; copies whole vectors, which is much faster than `torch.gather`."""
-    return values.flatten(0, 1).index_select(0, (index + base(values)).flatten()).view(*index.shape, -1)
+    if not values.is_contiguous():  # flattening would copy all of it
+        return values.gather(1, index[..., None].expand(-1, -1, values.shape[2]))
+    return values.flatten(0, 1).index_select(0, (index + base(values)).flatten()).view(*index.shape, values.shape[2])
 
 
 def mask(index: Tensor, counts: list[int], size: int) -> Tensor:

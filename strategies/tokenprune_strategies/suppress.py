@@ -12,10 +12,10 @@ from tokenprune_strategies.bounds import bounds, finite, share
 from tokenprune_strategies.similarity import Similarity, gather
 
 _OUT = 4.0  # more than worths between 0 and 1 differ
-_CAP = 1.0  # a threshold that grows stops before it puts out what is not alike at all
 _WIDTH = 0.3  # of the radius: AdaptPrune's 1.5 cells to its 5
 Decay = Literal["subtract", "gaussian", "joint", "threshold"]
-Take = Callable[[Tensor, Tensor, Tensor | None, int], Tensor]
+Away = Tensor | None
+Take = Callable[[Tensor, Tensor, Away, int], Tensor]
 
 
 class Suppress:
@@ -53,13 +53,13 @@ def worth(scores: Tensor, valid: Tensor | None, decay: Decay, balance: float) ->
     return (scores - low.clamp(max=0)).clamp(min=torch.finfo(scores.dtype).tiny).log()
 
 
-def subtract(rate: float, radius: float, penalty: Tensor, cosine: Tensor, away: Tensor | None, step: int) -> Tensor:
+def subtract(rate: float, radius: float, cap: float, penalty: Tensor, cosine: Tensor, away: Away, step: int) -> Tensor:
     """``rate`` times the largest cosine, or closeness, to any pick (maximal marginal relevance)."""
     most = rate * (cosine if away is None else torch.maximum(cosine, (1 - away / radius).clamp(min=0)))
     return most if step == 1 else torch.maximum(penalty, most)
 
 
-def gaussian(sigma: float, radius: float, penalty: Tensor, cosine: Tensor, away: Tensor | None, step: int) -> Tensor:
+def gaussian(sigma: float, radius: float, cap: float, penalty: Tensor, cosine: Tensor, away: Away, step: int) -> Tensor:
     """The sum of squares / ``sigma``: off a logarithm that is to multiply by exp(-square / sigma) for every pick."""
     square = cosine.clamp(min=0).square()
     if away is not None:
@@ -67,7 +67,7 @@ def gaussian(sigma: float, radius: float, penalty: Tensor, cosine: Tensor, away:
     return penalty.add(square, alpha=1 / sigma)
 
 
-def joint(sigma: float, radius: float, penalty: Tensor, cosine: Tensor, away: Tensor | None, step: int) -> Tensor:
+def joint(sigma: float, radius: float, cap: float, penalty: Tensor, cosine: Tensor, away: Away, step: int) -> Tensor:
     """Off a logarithm that is to multiply by 1 - exp(-(1 - cosine)^2 / 2 sigma^2) times the like of distance."""
     like = (-0.5 * ((1 - cosine) / sigma).square()).exp()
     if away is not None:
@@ -76,11 +76,11 @@ def joint(sigma: float, radius: float, penalty: Tensor, cosine: Tensor, away: Te
 
 
 def threshold(
-    limit: Tensor | float, radius: float, penalty: Tensor, cosine: Tensor, away: Tensor | None, step: int
+    limit: Tensor | float, radius: float, cap: float, penalty: Tensor, cosine: Tensor, away: Away, step: int
 ) -> Tensor:
-    """Out where 1 - cosine is less than ``limit``, times the pick's number if it is a tensor; or where it is close."""
+    """Out where 1 - cosine < ``limit``, times the pick's number if it is a tensor, at most ``cap``; or where close."""
     within = limit * step if isinstance(limit, Tensor) else torch.full_like(penalty[:, :1], limit)  # [B, 1]
-    out = 1 - cosine < within.clamp(max=_CAP)
+    out = 1 - cosine < within.clamp(max=cap)
     return penalty.masked_fill(out if away is None else out | (away < radius), _OUT)
 
 

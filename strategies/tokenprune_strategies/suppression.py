@@ -27,8 +27,9 @@ class Suppression(Diversifier):
         balance: weight of the score in ``subtract``.
         sigma: width of the bell in ``gaussian`` and ``joint``.
         threshold: tau of ``threshold``.
-        growth: tau of pick k is threshold * k * effective rank / average_rank, at most 1 (AgilePruner, 2603.01236).
+        growth: tau of pick k is threshold * k * effective rank / average_rank, up to ``cap`` (AgilePruner, 2603.01236).
         average_rank: effective rank of an ordinary image; it depends on the encoder and has to be measured.
+        cap: of tau; at 1 nothing is out that is not alike at all.
         radius: cells; what is nearer to a pick counts as alike by 1 - cells / radius too, or as above. None: no place.
     """
 
@@ -38,22 +39,22 @@ class Suppression(Diversifier):
     threshold: float = Field(default=0.01, ge=0)
     growth: bool = False
     average_rank: float = Field(default=100.0, gt=0)
+    cap: float = Field(default=1.0, ge=0, le=2)
     radius: float | None = Field(default=None, gt=0)
 
     def choose(self, tokens: VisualTokens, scores: Tensor, kept: Tensor, split: Split) -> Tensor:
         """[B, N] bool, exactly ``split.diverse`` a row."""
-        unit, valid = tokens.unit.detach(), tokens.valid
-        value = worth(scores, valid, self.decay, self.balance)
+        unit, value = tokens.unit.detach(), worth(scores, tokens.valid, self.decay, self.balance)
 
         def begin(rows: slice, steps: int) -> Suppress:
             place = None if self.radius is None or tokens.place is None else tokens.place[rows]
-            take = self._take(unit[rows] if valid is None else unit[rows] * valid[rows, :, None])
-            return Suppress(value[rows], Similarity(unit[rows]), place, take)
+            real = unit[rows] if tokens.valid is None else unit[rows] * tokens.valid[rows, :, None]
+            return Suppress(value[rows], Similarity(unit[rows]), place, self._take(real))
 
         return greedy(tokens, scores, kept, split, begin, 4 * tokens.shape[1] ** 2)
 
     def _take(self, unit: Tensor) -> Take:
-        rate: float | Tensor = self.threshold if self.decay == "threshold" else self.sigma
-        if self.decay == "threshold" and self.growth:
-            rate = self.threshold * effective_rank(unit) / self.average_rank
-        return partial(TAKES[self.decay], 1 - self.balance if self.decay == "subtract" else rate, self.radius or 1)
+        rate: float | Tensor = {"subtract": 1 - self.balance, "threshold": self.threshold}.get(self.decay, self.sigma)
+        grows = self.growth and self.decay == "threshold"
+        rate = rate * effective_rank(unit) / self.average_rank if grows else rate
+        return partial(TAKES[self.decay], rate, self.radius or 1, self.cap)

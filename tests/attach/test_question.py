@@ -86,3 +86,20 @@ def test_every_image_of_a_prompt_hears_the_question_of_that_prompt():
         wanted = table[ids[prompt, last + 1 :]]
         assert torch.equal(question[row, : len(wanted)], wanted)
         assert not question[row, len(wanted) :].any()
+
+
+@pytest.mark.parametrize("space", ["encoder", "projected"])
+def test_projected_features_are_a_cue_in_either_space(space):
+    """What reaches the language model, [B, C, N], beside the features that similarity is measured on."""
+    model = tiny.llava()
+    inputs = tiny.prompts(model, images=(1, 2))
+    pipeline = tokenprune.load("mmtok", space=space, budget=5)
+    ids = inputs["input_ids"]
+    with torch.no_grad():
+        found = encode(family_of(model), model, inputs, pipeline, ids, ids == tiny.IMAGE)
+        rows = torch.stack(list(model.model.get_image_features(inputs["pixel_values"]).pooler_output))
+    assert torch.equal(found.tokens.cue("projected").mT, rows)
+    assert found.tokens.features.shape[2] == {"encoder": 32, "projected": 48}[space]
+    with tokenprune.attach(model, pipeline) as pruned, torch.no_grad():
+        model(**inputs)
+    assert set(pruned.receipt.source) == {"question", "projected"}

@@ -59,9 +59,10 @@ def _alive(model, seed):
     return model.eval()
 
 
-def llava(seed=0):
+def llava(seed=0, layers=2):
     """LLaVA-1.5: a CLIP tower whose CLS token is dropped; 36 tokens an image."""
-    config = LlavaConfig(vision_config=CLIP, text_config=LANGUAGE, image_token_index=IMAGE)
+    language = {**LANGUAGE, "num_hidden_layers": layers}
+    config = LlavaConfig(vision_config=CLIP, text_config=language, image_token_index=IMAGE)
     return _alive(LlavaForConditionalGeneration(config), seed)
 
 

@@ -1,18 +1,39 @@
 import re
 
 import pytest
+import typer
 
+from tokenprune.cli import COMMANDS as PANELS
+from tokenprune.cli import app
 from tokenprune.cli.options import SceneSet
 from tokenprune.scenes import SETS
 
-COMMANDS = ("list", "show", "inspect", "run", "demo", "view", "compare")
+COMMANDS = typer.main.get_command(app).commands
 
 
-def test_the_first_help_names_every_command(call):
+def test_the_first_help_names_every_command_in_its_panel(call):
     found = call("--help")
     assert found.exit_code == 0
-    assert [name for name in re.findall(r"^│ (\w+)  ", found.stdout, re.M) if name in COMMANDS] == list(COMMANDS)
+    panels = re.split(r"^╭─ (.*?) ─*╮$", found.stdout, flags=re.MULTILINE)
+    texts = dict(zip(panels[1::2], panels[2::2], strict=True))
+    named = {panel: re.findall(r"^│ ([a-z-]+)  ", text, re.MULTILINE) for panel, text in texts.items()}
+    named.pop("Options")
+    assert named == {panel: list(commands) for panel, commands in PANELS.items()}
     assert call("-h").stdout == found.stdout
+
+
+def test_no_command_stands_outside_the_panels():
+    assert [name for commands in PANELS.values() for name in commands] == list(COMMANDS)
+
+
+def test_the_first_help_tells_exit_codes(call):
+    assert "Exit codes: 0 done, 1 an error said in words, 2 wrong usage" in call("--help").stdout
+
+
+def test_help_without_colour_has_none(call):
+    coloured = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    assert "\x1b[1;36m" in call("--help", **coloured, NO_COLOR=None).stdout
+    assert "\x1b[1;36m" not in call("--help", **coloured, NO_COLOR="1").stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)

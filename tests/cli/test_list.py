@@ -6,6 +6,7 @@ import pytest
 import tokenprune
 from tokenprune import registry
 from tokenprune.cli import catalogue
+from tokenprune.cli.listing import Kind
 
 COLOUR = re.compile("\x1b\\[[0-9;]*3[0-7][0-9;]*m")
 
@@ -40,9 +41,38 @@ def test_wildcards_narrow_the_list(call):
 
 
 def test_a_pattern_without_a_match_is_an_error(call):
-    found = call("list", "vsi*")
+    found = call("list", "xyz*")
     assert (found.exit_code, found.stdout) == (1, "")
-    assert found.stderr == "error: no name matches 'vsi*'; 'tokenprune list' shows them all\n"
+    assert found.stderr == "error: no name matches 'xyz*'; 'tokenprune list' shows them all\n"
+    assert "matches 'visprunner'; did you mean 'vispruner'? 'tokenprune list'" in call("list", "visprunner").stderr
+    said = call("list", "xyz*", "zyx", "--kind", "scorers").stderr
+    assert "no name among the scorers matches 'xyz*' or 'zyx'; 'tokenprune list'" in said
+    assert "no name matches what was asked; " in call("list", "--exclude", "*").stderr
+
+
+def names(found):
+    plain = json.loads(found.stdout)
+    return {*(one["name"] for one in plain.pop("pipelines")), *(name for kind in plain.values() for name in kind)}
+
+
+def test_patterns_add_up_and_their_case_is_of_no_account(call):
+    found = names(call("list", "VISPR*", "knn_*", "--json"))
+    assert found == names(call("list", "vispr*", "--json")) | names(call("list", "knn_*", "--json"))
+    assert {"vispruner", "knn_weighted"} <= found
+
+
+def test_names_are_left_out_by_pattern(call):
+    everything, without = (
+        names(call("list", *more, "--json")) for more in ([], ["--exclude", "vis*", "--exclude", "equal"])
+    )
+    assert everything - without == {"equal", *(name for name in everything if name.startswith("vis"))}
+
+
+def test_one_kind_alone(call):
+    found = json.loads(call("list", "--kind", "mergers", "--json").stdout)
+    assert found.pop("mergers") == tokenprune.list_strategies()["mergers"]
+    assert not any(found.values())
+    assert [kind.value for kind in Kind] == ["pipelines", *tokenprune.list_strategies(), "families"]
 
 
 def test_a_broken_pipeline_says_so_and_the_others_are_listed(call, monkeypatch):

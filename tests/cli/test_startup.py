@@ -1,5 +1,6 @@
 """Looking around costs nothing: no heavy library is imported for it."""
 
+import os
 import subprocess
 import sys
 
@@ -18,8 +19,9 @@ finally:
 """
 
 
-def imported(*arguments):
-    run = subprocess.run([sys.executable, "-c", CODE, *arguments], capture_output=True, text=True, check=True)
+def imported(*arguments, **env):
+    env = os.environ | env
+    run = subprocess.run([sys.executable, "-c", CODE, *arguments], capture_output=True, text=True, check=True, env=env)
     assert run.stdout
     return run.stderr.split()
 
@@ -38,6 +40,12 @@ def imported(*arguments):
 )
 def test_looking_around_imports_nothing_heavy(arguments):
     assert imported(*arguments) == []
+
+
+@pytest.mark.parametrize(("line", "word"), [("tokenprune show ", 2), ("tokenprune list ", 2), ("tokenprune r", 1)])
+def test_completing_imports_nothing_heavy(line, word):
+    env = {"_TOKENPRUNE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(word)}
+    assert imported(**env) == []
 
 
 def test_the_check_above_sees_what_is_imported():

@@ -91,7 +91,10 @@ def test_a_name_may_be_written_in_any_script():
     ("changes", "said"),
     [
         ({"scorrer": "random"}, "scorrer: unknown key; did you mean 'scorer'?"),
-        ({"qqqq": 1}, "qqqq: unknown key; there is: name, stages, budget, positions, separators, scorer, splitter,"),
+        (
+            {"qqqq": 1},
+            "qqqq: unknown key; there is: name, stages, budget, schedule, positions, separators, scorer, splitter,",
+        ),
         ({7: 1}, "7: Keys should be strings; got 7"),
         ({"name": 3}, "name: Input should be a valid string; got 3"),
         ({"name": ""}, "name: String should have at least 1 character; got ''"),
@@ -103,12 +106,12 @@ def test_a_name_may_be_written_in_any_script():
         ({"scorer": {"use": "random", "sed": 3}}, "settings of 'random': sed: unknown key; did you mean 'seed'?"),
         ({"scorer": {"use": "random", "seed": "x"}}, "seed: Input should be a valid integer, unable to parse string"),
         ({"scorer": {"use": "random", "seed": 1.5}}, "got a number with a fractional part; got 1.5"),
-        ({"splitter": None}, "splitter: write a name, or a mapping with 'use' and settings; got None"),
+        ({"splitter": None}, "splitter: None divides nothing over rows; write equal"),
         ({"splitter": {"use": "equal", "important": 2}}, "important: Input should be less than or equal to 1; got 2"),
-        ({"space": "hiden"}, "space: Input should be 'encoder' or 'projected'; got 'hiden'"),
+        ({"space": "hiden"}, "space: Input should be 'encoder', 'projected', 'hidden' or 'normed'; got 'hiden'"),
         ({"positions": "shift"}, "positions: Input should be 'keep' or 'renumber'; got 'shift'"),
         ({"budget": "150%"}, "budget: a budget of '150%': a share lies between '0%' and '100%'"),
-        ({"budget": None}, "budget: a budget is a number or a text such as 64, 0.25 or '11.1%'; got None"),
+        ({"budget": None}, "budget: write what is kept of an image, such as 64 or 11.1%"),
         ({"stages": []}, "either 'stages' or the keys of one stage (splitter), not both"),
     ],
 )
@@ -143,7 +146,7 @@ def test_a_part_of_the_wrong_kind_is_told():
         ({"name": "x", "budget": 4, "stages": [{}]}, ["splitter: is missing"]),
         (
             {"name": "x", "budget": 4, "stages": [{"splitter": "equal"}] * 2},
-            ["stages: Tuple should have at most 1"],
+            ["the pipeline: stages: one stage before the language model, and it is the first"],
         ),
         ({"name": "x", "budget": 4, "stages": 3}, ["stages: Input should be a valid tuple; got 3"]),
         (

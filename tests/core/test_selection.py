@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tokenprune import Budget, Merge, Selection, Split, VisualTokens, load
 from tokenprune.pool import Pool
+from tokenprune.selection import _scattered
 
 
 @st.composite
@@ -44,6 +45,9 @@ def test_every_target_gets_the_sum_of_its_edges_and_others_stay(merge, dtype):
     assert found.dtype == dtype
     assert torch.equal(found.double(), folded(merge, stream))
     assert torch.equal(stream, before)
+    stay = torch.arange(len(stream)) % 3 != 1
+    assert torch.equal(merge.apply(stream, stay), found[stay])
+    assert torch.equal(_scattered(stream, merge.source, merge.target, merge.weight), found)  # what a GPU runs
 
 
 def test_sums_are_made_in_float32():

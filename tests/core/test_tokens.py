@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenprune import Selection, Split, VisualTokens
 from tokenprune.errors import MissingCue
 from tokenprune.testing import visual_tokens
-from tokenprune.tokens import top
+from tokenprune.tokens import _MANY, leading, ranking, top
 
 X = torch.arange(24.0).reshape(2, 6, 2)
 
@@ -216,3 +216,17 @@ def test_minus_infinity_is_a_score_and_not_a_mask():
     scores = torch.tensor([[-math.inf, 3.0, -math.inf]])
     among = torch.tensor([[True, False, True]])
     assert top(scores, torch.tensor([1]), among).tolist() == [[True, False, False]]
+
+
+@pytest.mark.parametrize("count", [0, 5, 400])
+@pytest.mark.parametrize("among", [None, 1, 2])
+def test_leading_is_the_beginning_of_the_ranking(count, among):
+    g = torch.Generator().manual_seed(0)
+    scores = torch.randint(-9, 9, (16, 300), generator=g) / 4
+    odd = torch.tensor([torch.inf, -torch.inf, torch.nan, -torch.nan, -0.0])
+    scores[:, ::7] = odd[torch.randint(0, 5, (16, 43), generator=g)]
+    classes = None if among is None else torch.randint(0, among + 1, scores.shape, generator=g)
+    assert scores.numel() > _MANY
+    wanted = ranking(scores, classes)[:, :count]
+    assert torch.equal(leading(scores, count, classes), wanted)
+    assert torch.equal(leading(scores.double(), count, classes), wanted)

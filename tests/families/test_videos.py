@@ -40,7 +40,7 @@ class TestReceipt:
             ("video", 1, 16),
         ]
         assert [one.after for one in receipt.images] == [5, 5, 4, 5]
-        assert [one.rows for one in receipt.images] == [(2, 2, 1), (5,), (4,), (3, 2)]
+        assert [one.rows for one in receipt.images] == [(2, 1, 2), (5,), (4,), (3, 2)]
         assert "; 2 images, 2 videos, " in str(receipt).splitlines()[0]
         assert "asked 5 per image or video, 19 in all" in str(receipt)
         assert "video 0 (prompt 0): 5 of 18" in str(receipt)
@@ -73,7 +73,7 @@ class TestBudget:
         for receipt in (pooled, even):
             kept = [sum(one.after for one in receipt.images if one.sample == sample) for sample in (0, 1)]
             assert kept == [9, 9]
-        assert [one.rows for one in even.images] == [(2, 2, 2), (3,), (3,), (3, 3)]
+        assert [one.rows for one in even.images] == [(3, 2, 2), (2,), (3,), (3, 3)]
 
     def test_what_a_video_keeps_does_not_depend_on_the_images_beside_it(self):
         name = "llava_onevision"

@@ -3,11 +3,13 @@
 import pytest
 import torch
 from golden.cases import cases
+from golden.fidelity import Fidelity
 from strategies.plain import picked
 
 from tokenprune import Split, VisualTokens
 from tokenprune_strategies.dpp import Dpp
 
+pytestmark = pytest.mark.xdist_group("golden")  # they share comparisons that have run
 CASES = {case.id: case for case in cases("cdpruner")}
 ROUNDING = 4e-6  # nearer decisions than this may fall either way
 CLEAR = [name for name, case in CASES.items() if case.expect.get("min_cut_gap", 0) > ROUNDING]
@@ -43,6 +45,54 @@ def judge(unit, relevance, order):
     return worst
 
 
+def same_as_released(name):
+    chosen = Dpp(as_released=True).choose(*problem_of(CASES[name]))
+    return torch.equal(chosen, CASES[name].mask(chosen.shape[1]))
+
+
+def same_alone(name):
+    """The batch of the released code is then the row; what is added to its relevance is too small to matter."""
+    chosen = Dpp().choose(*problem_of(CASES[name]))
+    return torch.equal(chosen, CASES[name].mask(chosen.shape[1]))
+
+
+def picks(name):
+    """Of every row (unit [N, C], relevance [N], picks in order)."""
+    tokens, scores, *rest = problem_of(CASES[name])
+    together = (scores - scores.min() + 1e-6) / (scores.max() - scores.min())
+    orders = picked(pytest.MonkeyPatch(), Dpp(as_released=True), (tokens, scores, *rest))[1]
+    return list(zip(tokens.unit.double(), together.double(), orders, strict=True))
+
+
+def right_picks(name):
+    return all(judge(*one) < ROUNDING for one in picks(name))
+
+
+FIDELITY = Fidelity(
+    "cdpruner",
+    pipelines=("cdpruner",),
+    licence="Apache-2.0",
+    checks={
+        "the tokens that stay, `as_released`": (same_as_released, CLEAR),
+        "the tokens that stay, of a single row": (same_alone, ALONE),
+        "each pick is the best that was left, judged in float64": (right_picks, ROOMY),
+    },
+    deviations=(
+        "Relevance is scaled within its row. The released code scales over the whole batch, so that what stays of one "
+        "crop depends on the others; `as_released: true` does so too.",
+        "The budget is exact where the tokens' rank is exhausted. The released code takes the root of rounding errors "
+        "there and picks tokens again; `as_released: true` keeps fewer than the budget, how many is left to rounding.",
+        "Relevance is the cosine to the language model's word embeddings, which every family has, and what is relevant "
+        "stays. The released code takes minus the cosine in CLIP's joint space; `text_relevance` has a `sign`.",
+    ),
+    unchecked=(
+        "All inputs are floats: sets are compared only where no decision was nearer than 4e-6, and each pick is judged "
+        "on the others.",
+        "Relevance in CLIP's joint space: the recorded relevance is handed to the part that chooses.",
+    ),
+)
+
+
 def test_all_cases_are_there():
     assert len(CASES) == 20
     assert len(CLEAR) == 12
@@ -52,27 +102,18 @@ def test_all_cases_are_there():
 
 @pytest.mark.parametrize("name", CLEAR)
 def test_keeps_the_same_set_as_released(name):
-    case = CASES[name]
-    chosen = Dpp(as_released=True).choose(*problem_of(case))
-    assert torch.equal(chosen, case.mask(chosen.shape[1]))
+    assert FIDELITY.holds("the tokens that stay, `as_released`", name)
 
 
 @pytest.mark.parametrize("name", ALONE)
 def test_one_row_needs_no_switch(name):
-    """The batch of the released code is then the row; what is added to its relevance is too small to matter."""
-    case = CASES[name]
-    chosen = Dpp().choose(*problem_of(case))
-    assert torch.equal(chosen, case.mask(chosen.shape[1]))
+    assert FIDELITY.holds("the tokens that stay, of a single row", name)
 
 
 @pytest.mark.parametrize("name", ROOMY)
-def test_each_pick_is_right_in_float64(name, monkeypatch):
-    case = CASES[name]
-    tokens, scores, *rest = problem_of(case)
-    together = (scores - scores.min() + 1e-6) / (scores.max() - scores.min())
-    orders = picked(monkeypatch, Dpp(as_released=True), (tokens, scores, *rest))[1]
-    for unit, quality, order in zip(tokens.unit.double(), together.double(), orders, strict=True):
-        assert judge(unit, quality, order) < ROUNDING
+def test_each_pick_is_right_in_float64(name):
+    assert FIDELITY.holds("each pick is the best that was left, judged in float64", name)
+    for unit, quality, order in picks(name):
         assert judge(unit, quality, order[::-1]) > 100 * ROUNDING
         assert judge(unit, torch.ones_like(quality), order) > 100 * ROUNDING
 

@@ -8,6 +8,7 @@ of an image that is padded differ. Kept tokens stay where they were, also in an 
 import pytest
 import torch
 from golden.cases import cases
+from golden.fidelity import Fidelity
 
 from tokenprune import VisualTokens
 from tokenprune.tokens import top
@@ -15,6 +16,7 @@ from tokenprune_strategies import thumbnail
 from tokenprune_strategies.thumbnail import Thumbnail
 from tokenprune_strategies.thumbnail_guided import ThumbnailGuided
 
+pytestmark = pytest.mark.xdist_group("golden")  # they share comparisons that have run
 CASES = {case.id: case for case in cases("globalcom2")}
 
 
@@ -61,6 +63,50 @@ def chosen(case, tokens):
     return top(Thumbnail().score(tokens), counts, tokens.valid)[1:]
 
 
+def same_thumbnail(name):
+    case = CASES[name]
+    tokens, order = tokens_of(case), case.arrays["thumbnail_order"].tolist()
+    kept = top(Thumbnail().score(tokens), torch.tensor([len(order)] + [0] * (tokens.shape[0] - 1)), tokens.valid)
+    return kept[0].nonzero()[:, 0].tolist() == sorted(order)
+
+
+def same_crops(name):
+    tokens = tokens_of(CASES[name])
+    return torch.equal(chosen(CASES[name], tokens), recorded(CASES[name], tokens))
+
+
+def same_shares(name):
+    case = CASES[name]
+    tokens = tokens_of(case)
+    weights = torch.tensor(ThumbnailGuided().weights(tokens)[1:], dtype=torch.float64) / tokens.counts[1:]
+    scales = (case.params["retention_ratio"] * weights).clamp(max=1)
+    return torch.allclose(scales, torch.from_numpy(case.arrays["scales"]), rtol=0, atol=1e-6)
+
+
+WHOLE = [name for name in CASES if frame(CASES[name])[1] == (0, 0)]
+FIDELITY = Fidelity(
+    "globalcom2",
+    pipelines=("globalcom2",),
+    licence="Apache-2.0",
+    checks={
+        "the thumbnail's tokens that stay": (same_thumbnail, CASES),
+        "the crops' tokens that stay, at the recorded counts": (same_crops, CASES),
+        "each crop's share of its tokens, of images without padding": (same_shares, WHOLE),
+    },
+    deviations=(
+        "The budget is exact. The released code rounds each crop's count down.",
+        "A crop's part of the thumbnail is where the crop lies. The released code takes equal tiles even of an image "
+        "that is padded, so that the shares of padded images differ.",
+        "Kept tokens stay where they were. The released code writes those of padded images at their unpadded index, "
+        "and puts the thumbnail's in the order of their scores.",
+    ),
+    unchecked=(
+        "Several images in one batch: the released code takes the first one's scores for all.",
+        "The shares of padded images, see above.",
+    ),
+)
+
+
 def test_all_cases_are_there():
     assert len(CASES) == 16
     assert all(case.exact for case in CASES.values())
@@ -68,29 +114,17 @@ def test_all_cases_are_there():
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_thumbnail_keeps_what_the_released_code_kept(name):
-    case = CASES[name]
-    tokens, order = tokens_of(case), case.arrays["thumbnail_order"].tolist()
-    kept = top(Thumbnail().score(tokens), torch.tensor([len(order)] + [0] * (tokens.shape[0] - 1)), tokens.valid)
-    assert kept[0].nonzero()[:, 0].tolist() == sorted(order)
+    assert FIDELITY.holds("the thumbnail's tokens that stay", name)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_crops_keep_what_the_released_code_kept(name):
-    case = CASES[name]
-    tokens = tokens_of(case)
-    assert torch.equal(chosen(case, tokens), recorded(case, tokens))
-
-
-WHOLE = [name for name in CASES if frame(CASES[name])[1] == (0, 0)]
+    assert FIDELITY.holds("the crops' tokens that stay, at the recorded counts", name)
 
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_crops_weigh_what_the_released_code_gave_them(name):
-    case = CASES[name]
-    tokens = tokens_of(case)
-    weights = torch.tensor(ThumbnailGuided().weights(tokens)[1:], dtype=torch.float64) / tokens.counts[1:]
-    scales = (case.params["retention_ratio"] * weights).clamp(max=1)
-    torch.testing.assert_close(scales, torch.from_numpy(case.arrays["scales"]), rtol=0, atol=1e-6)
+    assert FIDELITY.holds("each crop's share of its tokens, of images without padding", name)
 
 
 MISTAKES = {

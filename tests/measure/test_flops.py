@@ -67,3 +67,10 @@ def test_modules_are_counted_apart():
         assert counted.total == 2 * 3 * (4 * 8 + 8 * 2)
     parts = {"Sequential.0": 2 * 3 * 4 * 8, "Sequential.1": 2 * 3 * 8 * 2}
     assert counted.by_module == {"Sequential": sum(parts.values()), **parts}
+
+
+def test_experts_side_by_side_are_counted():
+    tokens, experts = torch.zeros(6, 16, dtype=torch.bfloat16), torch.zeros(3, 16, 32, dtype=torch.bfloat16)
+    with flops() as counted:
+        torch._grouped_mm(tokens, experts, offs=torch.tensor([2, 2, 6], dtype=torch.int32))
+    assert counted.total == 2 * 6 * 16 * 32

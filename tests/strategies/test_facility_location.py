@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from strategies.plain import complaints
 from strategies.problems import exact, marks, problems
 
-from tokenprune import Split, VisualTokens
-from tokenprune.errors import MissingCue
+from tokenprune import Split, VisualTokens, load
+from tokenprune.errors import MissingCue, PipelineError
 from tokenprune_strategies import coverage
 from tokenprune_strategies.facility_location import FacilityLocation
 
@@ -116,3 +116,46 @@ def test_scores_weigh_and_none_at_all_weigh_alike():
     assert torch.equal(FacilityLocation().choose(VisualTokens(x), -torch.rand(1, 30), none, split), plain)
     heavy = torch.zeros(1, 30).index_fill(1, torch.arange(20, 30), 1.0)
     assert FacilityLocation().choose(VisualTokens(x), heavy, none, split)[0, 20:].sum() >= 6
+
+
+@settings(deadline=None, max_examples=30)
+@given(problems(most=30), st.integers(1, 4))
+def test_words_may_be_covered_in_another_space(problem, count):
+    """Tokens cover tokens by their features, and words by their projections, which are as wide as these."""
+    tokens, *rest = problem
+    g = torch.Generator().manual_seed(count)
+    projected, words = (
+        torch.randn(*tokens.shape, 11, generator=g),
+        torch.randn(len(tokens.features), count, 11, generator=g),
+    )
+    cues = {"question": words, "projected": projected.half().mT}
+    part = FacilityLocation(power=0, temperature=0.2, cover="question", cover_space="projected")
+    assert part.reads == {"question", "projected"}
+    unit = torch.nn.functional.normalize(projected.half().double(), dim=2)
+
+    def gains(here, scores, there, picks, row):
+        own = shares(here @ here[there].T, there, 0.2) / len(there)
+        said = torch.nn.functional.normalize(words[row].double(), dim=1)
+        reach = torch.cat([own, shares(unit[row] @ said.T, there, 0.02) * 2 / count], 1)
+        return (reach - covered(reach, picks)).clamp(min=0).sum(1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        given_ = VisualTokens(tokens.features, cues, valid=tokens.valid)
+        assert complaints(patch, part, (given_, *rest), gains, 1e-5) == []
+
+
+def test_widths_that_do_not_compare_are_told():
+    tokens = VisualTokens(torch.rand(1, 6, 4), {"question": torch.rand(1, 2, 5)})
+    rest = torch.zeros(1, 6), torch.zeros(1, 6, dtype=torch.bool), Split(torch.tensor([0]), torch.tensor([1]))
+    with pytest.raises(
+        PipelineError, match="is 5 wide and tokens 4, which do not compare; write cover_space: projected"
+    ):
+        FacilityLocation(cover="question").choose(tokens, *rest)
+
+
+def test_mmtok_is_that():
+    pipeline = load("mmtok")
+    part = pipeline.stages[0].diversifier
+    assert part == FacilityLocation(power=0, temperature=0.2, cover="question", cover_space="projected")
+    assert pipeline.stages[0].space == "encoder"
+    assert pipeline.reads == {"question", "projected"}

@@ -50,9 +50,27 @@ def test_important_is_rounded_down_as_the_authors_do(total, share, important):
     assert (split.important.item(), split.total.item()) == (important, total)
 
 
-def test_lower_rows_get_what_does_not_divide():
-    tokens = VisualTokens(torch.zeros(5, 30, 1), group=torch.zeros(5).long())
-    assert Equal().split(tokens, torch.zeros(5, 30), Budget.parse(64)).total.tolist() == [13, 13, 13, 13, 12]
+@pytest.mark.parametrize(
+    ("lengths", "budget", "counts"),
+    [
+        ([30] * 5, 64, [13, 13, 12, 13, 13]),
+        ([30] * 8, 2, [0, 1, 0, 0, 0, 1, 0, 0]),
+        ([30] * 2, 3, [2, 1]),
+        ([30] * 7, 3, [0, 1, 0, 1, 0, 1, 0]),
+        ([0, 30, 1, 30, 30], 10, [0, 3, 1, 3, 3]),
+        ([30, 1, 30, 30, 2, 30], 12, [2, 1, 3, 2, 2, 2]),
+        ([3, 3, 3], 9, [3, 3, 3]),
+    ],
+)
+def test_rows_with_one_more_are_evenly_spread(lengths, budget, counts):
+    valid = torch.arange(30) < torch.tensor(lengths)[:, None]
+    tokens = VisualTokens(torch.zeros(*valid.shape, 1), valid=valid, group=torch.zeros(len(lengths)).long())
+    assert Equal().split(tokens, torch.zeros(valid.shape), Budget.parse(budget)).total.tolist() == counts
+
+
+def test_one_more_is_spread_in_each_image():
+    tokens = VisualTokens(torch.zeros(6, 9, 1), group=torch.tensor([0, 1, 0, 1, 0, 1]))
+    assert Equal().split(tokens, torch.zeros(6, 9), Budget.parse(1)).total.tolist() == [0, 0, 1, 1, 0, 0]
 
 
 @settings(deadline=None, max_examples=60)

@@ -79,7 +79,7 @@ def hard(part, places=None):
             tau = part.threshold
             if part.growth:
                 tau = tau * number * float(rank_of(unit[there])) / part.average_rank
-            out |= 1 - unit @ unit[token] < min(tau, 1.0)
+            out |= 1 - unit @ unit[token] < min(tau, part.cap)
             out |= closeness(places, row, token, part.radius) > 0
         return scaled(scores, there) - 4 * out
 
@@ -94,6 +94,7 @@ CASES = [
     (Suppression(decay="joint", sigma=0.3), both),
     (Suppression(decay="threshold", threshold=0.3), hard),  # no cosine of exact tokens lies near 0.7
     (Suppression(decay="threshold", threshold=0.06, growth=True, average_rank=3.03), hard),
+    (Suppression(decay="threshold", threshold=0.06, growth=True, average_rank=1.03, cap=0.4), hard),
 ]
 
 

@@ -4,25 +4,41 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 an error 
 this package imports neither torch nor transformers; commands import what they need when they run.
 """
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
+from tokenprune.cli.benching import bench
+from tokenprune.cli.citing import cite
 from tokenprune.cli.comparing import compare
+from tokenprune.cli.counting import flops
 from tokenprune.cli.demonstration import demo
+from tokenprune.cli.describing import schema
+from tokenprune.cli.doctoring import doctor
+from tokenprune.cli.evaluating import evaluating
 from tokenprune.cli.inspecting import inspect
 from tokenprune.cli.listing import listing
 from tokenprune.cli.running import run
 from tokenprune.cli.showing import show
+from tokenprune.cli.starting import new_strategy
+from tokenprune.cli.validating import validate
 from tokenprune.cli.viewing import view
 
 __all__ = ["app"]
 
+COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+    "Try": {"demo": demo, "run": run, "view": view, "compare": compare},
+    "Look around": {"list": listing, "show": show, "inspect": inspect, "doctor": doctor, "cite": cite},
+    "Measure": {"eval": evaluating, "bench": bench, "flops": flops},
+    "Compose": {"validate": validate, "schema": schema, "new-strategy": new_strategy},
+}
+
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 an error said in words, 2 wrong usage. Every command has --json.",
 )
 
 
@@ -43,10 +59,6 @@ def tokenprune(
     """Make vision-language models faster without training: prune visual tokens, keep the answer."""
 
 
-app.command("list")(listing)
-app.command("show")(show)
-app.command("inspect")(inspect)
-app.command("run")(run)
-app.command("demo")(demo)
-app.command("view")(view)
-app.command("compare")(compare)
+for panel, commands in COMMANDS.items():
+    for name, command in commands.items():
+        app.command(name, rich_help_panel=panel)(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -34,7 +35,19 @@ def summary(name: str) -> str:
     return first.lstrip("# ").rstrip() if first.startswith("#") else ""
 
 
-def parts(pattern: str) -> dict[str, list[str]]:
-    """Names by kind (``pipelines``, ``scorers``, ..., ``families``) that a shell pattern such as ``vis*`` matches."""
+def parts(patterns: Iterable[str], without: Iterable[str] = ()) -> dict[str, list[str]]:
+    """Names by kind (``pipelines``, ``scorers``, ..., ``families``) that one of some patterns matches.
+
+    Args:
+        patterns: shell patterns such as ``vis*``; upper and lower case are alike.
+        without: patterns of names to leave out.
+    """
     everything = {"pipelines": list_pipelines(), **list_strategies(), "families": list_families()}
-    return {kind: [name for name in names if fnmatchcase(name, pattern)] for kind, names in everything.items()}
+    return {
+        kind: [name for name in names if _any(name, patterns) and not _any(name, without)]
+        for kind, names in everything.items()
+    }
+
+
+def _any(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name.lower(), pattern.lower()) for pattern in patterns)

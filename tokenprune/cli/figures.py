@@ -1,7 +1,7 @@
 """Figures as people read them."""
 
 
-def share(part: int, whole: int) -> str:
+def share(part: float, whole: float) -> str:
     """A share in percent: ``11.1 %``."""
     return f"{100 * part / whole:.1f} %"
 

@@ -28,7 +28,7 @@ def inspect(
 ) -> None:
     """Say what can be pruned of a model, from its config alone; no weights are read."""
     with reported(debug):
-        size = None if image is None else _size(image)
+        size = None if image is None else image_size(image)
         from tokenprune.cli.models import quiet_transformers
         from tokenprune.inspection import inspect_model
 
@@ -42,7 +42,7 @@ def inspect(
             note("note", "how many tokens that image has, only a run of this model tells")
 
 
-def _size(text: str) -> tuple[int, int]:
+def image_size(text: str) -> tuple[int, int]:
     """(height, width) that a text says, or of the picture in the file that it names.
 
     Raises:

@@ -89,4 +89,6 @@ def checked_device(device: str | None) -> Any:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as problem:
         first = str(problem).split("\n")[0]
-        raise CommandError(f"cannot use the device {device!r}: {first}") from problem
+        raise CommandError(
+            f"cannot use the device {device!r}: {first}; use cpu, or a torch that is built for that device"
+        ) from problem

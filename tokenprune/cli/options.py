@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from tokenprune.cli import completing
+
 
 class Positions(StrEnum):
     """Policies for position ids."""
@@ -42,7 +44,13 @@ ModelName = Annotated[
     typer.Option("--model", metavar="DIR_OR_HUB_ID", help="The model to ask.", show_default="the embedded toy"),
 ]
 PipelineName = Annotated[
-    str, typer.Option("--pipeline", metavar="NAME|FILE", help="A registered pipeline, or a YAML file.")
+    str,
+    typer.Option(
+        "--pipeline",
+        metavar="NAME|FILE",
+        help="A registered pipeline, or a YAML file.",
+        autocompletion=completing.pipelines,
+    ),
 ]
 BudgetText = Annotated[
     str | None,
@@ -78,3 +86,24 @@ Set = Annotated[SceneSet, typer.Option("--set", help="Scenes with few things in 
 Scenes = Annotated[
     int, typer.Option("--scenes", min=0, help="Count right answers over so many scenes too; takes seconds a scene.")
 ]
+
+ModelSize = Annotated[
+    str,
+    typer.Argument(
+        help="A size that is built in, a folder, a config.json, a hub id, or a model type.",
+        metavar="NAME|DIR|FILE|HUB_ID|TYPE",
+    ),
+]
+Pipelines = Annotated[
+    list[str] | None,
+    typer.Option("--pipeline", metavar="NAME|FILE", help="May be repeated.", show_default="vispruner"),
+]
+Budgets = Annotated[
+    list[str] | None,
+    typer.Option("--budget", metavar="TOKENS|SHARE", help="May be repeated.", show_default="the pipeline's"),
+]
+ImageSize = Annotated[
+    str | None,
+    typer.Option("--image", metavar="WxH|FILE", help="Size of the image.", show_default="one that suits the model"),
+]
+TextTokens = Annotated[int, typer.Option("--text", min=1, help="Tokens of text in the prompt.")]

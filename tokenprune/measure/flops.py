@@ -40,8 +40,15 @@ def flops() -> Iterator[Counted]:
 
 
 def _missing() -> dict[Any, Any]:
-    """Torch has no formula for the attention kernel of CPUs, and counts nothing for it."""
-    return {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
+    """Torch has no formula for the attention kernel of CPUs, nor for experts side by side: they count as nothing."""
+    experts = [(torch.ops.aten, "_grouped_mm"), (torch.ops.transformers, "grouped_mm_fallback")]  # by version
+    grouped = {getattr(space, name): _grouped for space, name in experts if hasattr(space, name)}
+    return {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention, **grouped}
+
+
+def _grouped(tokens: Any, experts: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    """Shapes [T, C] and [E, C, D]; every token goes to one expert, and comes once for each of its experts."""
+    return int(2 * tokens[0] * tokens[1] * experts[-1])
 
 
 def _attention(query: Any, key: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -22,6 +22,10 @@ class Ratio:
     def settled(self) -> bool:
         """Whether the interval leaves out 1, so that one of the two is faster."""
         return self.low > 1 or self.high < 1
+
+    def to_dict(self) -> dict[str, float | int]:
+        """Plain values, for JSON."""
+        return asdict(self)
 
     def __str__(self) -> str:
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f}, n = {self.count})"

@@ -14,7 +14,7 @@ from torch import Tensor
 from tokenprune.budget import Budget
 from tokenprune.selection import Split
 from tokenprune.testing.values import KINDS, attention, features
-from tokenprune.tokens import TEXT, Cue, VisualTokens
+from tokenprune.tokens import SPACES, TEXT, Cue, VisualTokens
 
 __all__ = ["DTYPES", "KINDS", "MakeCue", "as_code", "budgets", "splits", "visual_tokens"]
 
@@ -82,6 +82,8 @@ def _cue(draw: st.DrawFn, name: str, kind: str, x: Tensor, made: Mapping[str, Ma
         value = made[name](x)
     elif kind_of_cue in TEXT:  # [B, M, C]
         value = features(kind, (x.shape[0], draw(st.integers(1, 3)), x.shape[2]), x.dtype, g).to(x.device)
+    elif kind_of_cue in SPACES:  # [B, C, N], as wide as words
+        value = features(kind, (x.shape[0], x.shape[1], x.shape[2]), x.dtype, g).to(x.device).mT
     elif kind_of_cue.endswith("keys"):  # [B, d, N]
         value = features(kind, (*x.shape[:2], 3), x.dtype, g).to(x.device).mT
     else:

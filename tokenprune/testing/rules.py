@@ -96,7 +96,7 @@ def selections_are_sound(pipeline: Pipeline, tokens: VisualTokens, budget: Budge
     often = selection.important.byte() + selection.diverse.byte() + selection.merged.byte()
     require((often <= 1).all(), "important, diverse and merged share no token", often.tolist())
     for rows, total in budget.units(tokens):
-        _check_total(pipeline.stages[0].splitter.adaptive, tokens, rows, total, selection.counts.cpu()[rows].tolist())
+        _check_total(pipeline.adaptive, tokens, rows, total, selection.counts.cpu()[rows].tolist())
 
 
 def _check_total(adaptive: bool, tokens: VisualTokens, rows: list[int], total: int, given: list[int]) -> None:

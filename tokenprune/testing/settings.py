@@ -13,7 +13,8 @@ from tokenprune.strategy import Strategy
 from tokenprune.testing.search import require
 
 S = TypeVar("S", bound=Strategy)
-_CUE = re.compile(r"[a-z][a-z0-9_]*(@-?\d+)?(\|[a-z][a-z0-9_]*(@-?\d+)?)*")
+_ONE = r"[a-z][a-z0-9_]*(@(-?\d+|\d+(\.\d+)?%))?"
+_CUE = re.compile(rf"{_ONE}(\|{_ONE})*")
 
 
 def check_settings(strategy: Strategy, kind: type[Strategy]) -> None:

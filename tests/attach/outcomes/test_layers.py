@@ -4,13 +4,16 @@ import copy
 
 import pytest
 import torch
+import yaml
 from attach import tiny
 from transformers import LlavaForConditionalGeneration
 
 import tokenprune
-from tokenprune.errors import MissingCue
+from tokenprune.errors import MissingCue, PipelineError
+from tokenprune.layers import layer_at
 
 DEPTH = tiny.DEPTH
+ERROR = {"without_cls": "error"}
 FULL, DEFAULT = {"vision_feature_select_strategy": "full"}, {"vision_feature_select_strategy": "default"}
 
 
@@ -143,3 +146,54 @@ def test_vipllava_drops_the_cls_token_whatever_is_asked(build):
     receipt = ran(model, tiny.prompts(model))
     assert (receipt.before, receipt.after, receipt.separators) == (36, 9, 0)
     assert receipt.source == ("cls_attention@2",)  # of [-2, -4, 1]
+
+
+class TestShareOfTheDepth:
+    """``37%`` is the layer that runs once 37 % of the depth have."""
+
+    @pytest.mark.parametrize(
+        ("at", "depth", "layer"),
+        [
+            ("37%", 24, 8),
+            ("21%", 24, 5),
+            ("47%", 32, 15),
+            ("37%", 3, 1),
+            ("0%", 24, 0),
+            ("100%", 24, 23),
+            ("50.5%", 4, 2),
+        ],
+    )
+    def test_it_is_rounded_down(self, at, depth, layer):
+        assert layer_at(at, [True] * depth, "cue") == layer
+
+    def test_the_nearest_layer_with_attention_serves(self):
+        layers = [False, True, False, False, True, False]
+        assert [layer_at(f"{share}%", layers, "cue") for share in (0, 34, 50, 99)] == [1, 1, 4, 4]
+
+    @pytest.mark.parametrize(("share", "layer"), [("0%", 0), ("37%", 1), ("75%", 3)])
+    def test_a_pipeline_reads_it(self, build, share, layer):
+        model, inputs = build("llava"), prompt(36)
+        said = {"use": "cls_attention", "layer": share}
+        receipt = ran(model, inputs, scorer=said)
+        assert receipt.source == (f"cls_attention@{layer}",)
+        want = ran(model, inputs, scorer={"use": "cls_attention", "layer": layer})
+        assert torch.equal(receipt.images[0].kept, want.images[0].kept)
+        assert tokenprune.load("fastervlm", scorer=said) == tokenprune.load(
+            yaml.safe_load(tokenprune.load("fastervlm", scorer=said).to_yaml())
+        )
+
+    def test_a_layer_that_is_not_there_is_refused_with_a_way_out(self, build):
+        said = r"'cls_attention@9' asks for encoder layer 9; this encoder has 4.*as in 'cls_attention@40%'"
+        with pytest.raises(MissingCue, match=said):
+            tokenprune.attach(build("llava"), "fastervlm", scorer={"use": "cls_attention", "layer": 9, **ERROR})
+
+    @pytest.mark.parametrize("share", ["101%", "-3%", "%", "5 %", "1e1%"])
+    def test_what_is_no_share_is_refused(self, share):
+        with pytest.raises(PipelineError, match="layer"):
+            tokenprune.load("fastervlm", scorer={"use": "cls_attention", "layer": share})
+
+    @pytest.mark.parametrize("pipeline", ["hiprune", "vscan"])
+    def test_methods_that_name_layers_of_clip_read_those(self, pipeline):
+        reads = tokenprune.load(pipeline).reads
+        layers = {layer_at(wish.split("|")[0].partition("@")[2] or "22", [True] * 24, wish) for wish in reads}
+        assert layers == {"hiprune": {8, 22}, "vscan": {5, 22}}[pipeline]

@@ -150,7 +150,7 @@ def receipt_is_true(subject: Subject) -> str:
     count = len(receipt.images)
     require(count == (subject.images or count), f"the receipt has {subject.images} images", count)
     for image in receipt.images:
-        asked = pruned.pipeline.budget.resolve(image.before)
+        asked = pruned.pipeline.kept.resolve(image.before)
         require(image.after == len(image.kept) == asked, f"one of {image.before} tokens keeps {asked}", image.after)
         require(sum(image.rows) == asked, f"its rows keep {asked} together", image.rows)
         full = image.kind != "video" or not subject.shown.marked or asked < len(image.rows) or min(image.rows) > 0

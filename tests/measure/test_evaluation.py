@@ -1,0 +1,180 @@
+import json
+
+import pytest
+import torch
+from measure.rows import row
+
+import tokenprune
+from tokenprune import Budget, scenes
+from tokenprune.measure.asking import Asker
+from tokenprune.measure.cells import Cell, grid
+from tokenprune.measure.evaluation import evaluate, missing
+from tokenprune.measure.ledger import Ledger, LedgerError
+from tokenprune.measure.metrics import METRICS
+from tokenprune.measure.results import results
+from tokenprune.measure.task import Task
+from tokenprune.measure.task import scenes as scene_task
+from tokenprune.scenes.evaluate import answer, take
+
+TASK = scene_task("sparse", 6)
+FEW, ALL = Budget.parse("11.1%"), Budget.parse(300)
+CELLS = [*grid(["vispruner", "cdpruner", "random"], [FEW], seeds=2), *grid(["vispruner"], [ALL])[1:]]
+
+
+@pytest.fixture(scope="module")
+def asker():
+    return Asker(*scenes.load())
+
+
+def ledger_at(path):
+    return Ledger(path, {"task": "t"}, TASK.rows)
+
+
+@pytest.fixture(scope="module")
+def whole(asker, tmp_path_factory):
+    """A run that nothing disturbed."""
+    found = ledger_at(tmp_path_factory.mktemp("whole") / "answers.jsonl")
+    told = []
+    evaluate(asker, TASK, CELLS, found, 4, told.append)
+    assert sum(told) == len(CELLS) * 6
+    return found
+
+
+def test_the_unpruned_model_says_what_it_says_alone(asker, whole):
+    alone = answer(asker.model, asker.processor, take("sparse", 4))
+    assert [whole.answers["full", one.key]["said"] for one in TASK.rows[:4]] == alone
+
+
+def test_a_pipeline_says_what_it_says_alone(asker, whole):
+    with tokenprune.attach(asker.model, "cdpruner", budget="11.1%") as attached:
+        alone = answer(asker.model, asker.processor, take("sparse", 4))
+    lines = [whole.answers["cdpruner|11.1%|default|0", one.key] for one in TASK.rows[:4]]
+    assert [line["said"] for line in lines] == alone
+    assert [(line["kept"], line["of"]) for line in lines] == [(28, 256)] * 4 == [
+        (image.after, image.before) for image in attached.receipt.images
+    ]  # fmt: skip
+
+
+def test_a_budget_above_all_tokens_is_the_unpruned_model(whole):
+    lines = [whole.answers["vispruner|300|default|0", one.key] for one in TASK.rows]
+    assert [line["said"] for line in lines] == [whole.answers["full", one.key]["said"] for one in TASK.rows]
+    assert {(line["kl"], line["top1"], line["kept"]) for line in lines} == {(0.0, True, 256)}
+    (found,) = [one for one in results(TASK, CELLS, whole) if (one.pipeline, one.budget) == ("vispruner", "300")]
+    assert (found.agreement, found.top1, found.kl, found.score.difference.value) == (100, 100, 0, 0)
+
+
+def test_the_divergence_is_that_of_the_first_tokens(asker, whole):
+    inputs = asker.read([one.open() for one in TASK.rows[:4]], [one.question for one in TASK.rows[:4]])
+    said = []
+    for pipeline in (None, "vispruner"):
+        if pipeline:
+            attached = tokenprune.attach(asker.model, pipeline, budget="11.1%")
+        with torch.no_grad():
+            said.append(asker.model(**inputs, logits_to_keep=1).logits[:, -1].log_softmax(-1))
+    attached.detach()
+    full, pruned = said
+    expected = torch.nn.functional.kl_div(pruned, full, log_target=True, reduction="none").sum(-1)
+    lines = [whole.answers["vispruner|11.1%|default|0", one.key] for one in TASK.rows[:4]]
+    torch.testing.assert_close(torch.tensor([line["kl"] for line in lines]), expected, atol=1e-4, rtol=1e-3)
+    assert [line["top1"] for line in lines] == (full.argmax(-1) == pruned.argmax(-1)).tolist()
+
+
+@pytest.mark.parametrize("lines", [1, 17])
+def test_a_run_that_was_broken_off_goes_on_and_gives_the_same(asker, whole, tmp_path, lines):
+    path = tmp_path / "answers.jsonl"
+    text = whole.path.read_text().splitlines(keepends=True)
+    path.write_text("".join(text[:lines]) + text[lines][:25])
+    found = ledger_at(path)
+    assert missing(TASK, CELLS, found) == len(CELLS) * 6 + 1 - lines
+    evaluate(asker, TASK, CELLS, found, 4)
+    assert found.answers == whole.answers
+    assert results(TASK, CELLS, ledger_at(path)) == results(TASK, CELLS, whole)
+
+
+def test_nothing_is_asked_twice(whole):
+    evaluate(None, TASK, CELLS, whole, 4)
+
+
+def test_encoding_once_changes_no_answer(asker, whole, tmp_path, monkeypatch):
+    from contextlib import nullcontext
+
+    monkeypatch.setattr("tokenprune.measure.evaluation.encoding_once", nullcontext)
+    found = ledger_at(tmp_path / "answers.jsonl")
+    evaluate(asker, TASK, CELLS, found, 4)
+    assert found.answers == whole.answers
+
+
+def broken():
+    raise OSError("no picture")
+
+
+def test_broken_images_are_noted_and_the_rest_is_asked(asker, tmp_path):
+    rows = [*TASK.rows[:3], row("x", key="bad", question="how many objects?")]
+    rows[3].__dict__["open"] = broken
+    task = Task("t", rows, TASK.metric, {})
+    found, told = ledger_at(tmp_path / "answers.jsonl"), []
+    for _ in range(2):
+        evaluate(asker, task, CELLS[:2], found, 4, told.append)
+    assert found.skipped == {"bad": "broken image: no picture"}
+    assert found.path.read_text().count("skipped") == 1
+    (full, pruned) = results(task, CELLS[:2], found)
+    assert (full.questions, pruned.questions, pruned.reason) == (3, 3, "")
+
+
+def test_a_refusal_empties_its_cell_alone_and_is_tried_anew(asker, tmp_path, monkeypatch):
+    cells = [*grid(["vscan", "vispruner"], [Budget.parse(28)]), Cell("later", "1%", reason="the least is 40%")]
+    task, found = Task("t", TASK.rows[:2], TASK.metric, {}), ledger_at(tmp_path / "answers.jsonl")
+    evaluate(asker, task, cells, found, 2)
+    _, refused, fine, unreached = results(task, cells, found)
+    assert "this encoder has 5" in refused.reason
+    assert (refused.score, refused.share, refused.questions) == (None, None, 0)
+    assert (fine.reason, unreached.reason) == ("", "the least is 40%")
+
+    attach, tried = tokenprune.attach, []
+
+    def again(model, pipeline, **more):
+        tried.append(pipeline.name)
+        return attach(model, pipeline, **more)
+
+    monkeypatch.setattr("tokenprune.measure.evaluation.attach", again)
+    evaluate(asker, task, cells, found, 2)
+    assert tried == ["vscan"]
+
+
+def test_a_table_of_a_run_that_is_not_over_has_no_figures(whole, tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text("".join(whole.path.read_text().splitlines(keepends=True)[:6]))
+    full, pruned, *_ = results(TASK, CELLS, ledger_at(path))
+    assert full.reason.startswith("incomplete: 4 of 6")
+    assert pruned.reason.startswith("incomplete: 4 of 6")
+    assert full.score is None
+
+
+def test_a_full_disk_is_told_and_the_model_is_free_again(asker, tmp_path, monkeypatch):
+    found = ledger_at(tmp_path / "answers.jsonl")
+
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tokenprune.measure.ledger.append", full)
+    with pytest.raises(LedgerError, match="make room and run the same command again"):
+        evaluate(asker, TASK, CELLS, found, 4)
+    assert "_tokenprune" not in asker.model.__dict__
+
+
+def test_without_judgement_only_fidelity_is_told(whole):
+    task = Task("t", TASK.rows, METRICS["none"], {})
+    full, pruned, *_ = results(task, CELLS, whole)
+    assert (full.score, pruned.score, pruned.mcnemar) == (None, None, None)
+    assert 0 < pruned.agreement < 100
+
+
+def test_lines_say_which_row_they_answer(whole):
+    lines = [json.loads(line) for line in whole.path.read_text().splitlines()[1:]]
+    assert {line["of_row"] for line in lines} == {one.digest for one in TASK.rows}
+
+
+def test_seeds_share_a_line(whole):
+    (random,) = [one for one in results(TASK, CELLS, whole) if one.pipeline == "random"]
+    assert (random.seeds, len(random.by_seed), random.mcnemar) == (2, 2, None)
+    assert random.score.value.value == pytest.approx(sum(random.by_seed) / 2)
