@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isqrt
 
 import torch
 from torch import Tensor
 
 from tokenprune.selection import Selection
+from tokenprune.strategy import BudgetSplitter, Strategy
 from tokenprune.tokens import VisualTokens
+
+
+def check_image(splitter: BudgetSplitter | None, parts: Mapping[str, Strategy | None]) -> None:
+    """See whether a stage that re-encodes the image has parts that it can do nothing with.
+
+    Raises:
+        ValueError: it has.
+    """
+    if idle := [name for name, part in parts.items() if part is not None]:
+        raise ValueError(f"site: image chooses no tokens, so leave out {', '.join(idle)}")
+    if splitter is not None and (splitter.pools or splitter.adaptive or splitter.reads):
+        raise ValueError("site: image divides the budget before there are tokens to read; write splitter: equal")
 
 
 def coarser(tokens: VisualTokens, counts: Tensor) -> Selection:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from tokenprune.filling import describing, sample_of
 from tokenprune.layout import Layout
 from tokenprune.listen import Heard, cue_sources
 from tokenprune.pipeline import Pipeline
-from tokenprune.question import question_of
+from tokenprune.question import question_cues
 from tokenprune.resampled import resampled
 from tokenprune.tokens import SPACES, Cue, VisualTokens
 from tokenprune.vision import Run, arguments_of, run_vision
@@ -94,15 +95,27 @@ def describe(
         sample_of([len(piece) for piece in pieces], room)  # does not fit, and says so
     layout, sample = describing(spec.layout or family.layout, model, call, ids, placeholder)(pieces)
     layout = resampled(layout, torch.cat(heard.looks)) if heard.looks else layout
-    projected = space != "encoder" or not heard.encoder
-    features = layout.spread(rows.detach()) if projected else _encoder_space(layout, spec, heard.encoder)
-    cues: dict[str, Cue] = {
-        name: layout.pool(_flat(layout, spec, sources[name], values, spec.registers(model.config)))
-        for name, values in heard.cues.items()
-    }
-    cues |= {name: lambda: layout.spread(rows.detach()).mT for name in SPACES & sources.keys()}
-    cues["question"] = lambda: question_of(model, ids, mask, placeholder if visual is None else visual)[sample]
-    return Encoded(ran.output, rows, layout.index, _tokens(layout, features, cues, sample, family.marked), sources)
+
+    def vectors(space: str) -> Tensor:
+        own = space == "encoder" and heard.encoder
+        return _encoder_space(layout, spec, heard.encoder) if own else layout.spread(rows.detach())
+
+    cues = _read(layout, spec, sources, heard, spec.registers(model.config))
+    cues |= {name: partial(_turned, vectors, name) for name in SPACES & sources.keys()}
+    cues |= question_cues(model, ids, mask, placeholder if visual is None else visual, sample)
+    tokens = _tokens(layout, vectors(space), cues, sample, family.marked)
+    return Encoded(ran.output, rows, layout.index, tokens, sources)
+
+
+def _read(layout: Layout, spec: Tower, sources: Mapping[str, str], heard: Heard, skipped: int) -> dict[str, Cue]:
+    """The cues that were tapped, of tokens."""
+    tapped = heard.cues.items()
+    return {name: layout.pool(_flat(layout, spec, sources[name], values, skipped)) for name, values in tapped}
+
+
+def _turned(vectors: Callable[[str], Tensor], space: str) -> Tensor:
+    """[B, C, N]."""
+    return vectors(space).mT
 
 
 def _run_smaller(

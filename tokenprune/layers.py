@@ -33,8 +33,8 @@ def attending(encoder: Any, spec: Tower) -> list[bool]:
 def layer_at(at: str, layers: list[bool], name: str) -> int:
     """The layer that a cue asks for, from 0: a number, from the end if negative, or a share of the depth.
 
-    ``37%`` is the layer that runs once 37 % of them have, rounded down: 8 of 24. Where that one has no attention it is
-    the nearest that has some, the earlier of two.
+    ``33%`` is layer 8 of 24, to the nearest, ties up. Where that one has no attention it is the nearest that has some,
+    the earlier of two.
 
     Args:
         at: what stands behind ``@``.
@@ -46,7 +46,7 @@ def layer_at(at: str, layers: list[bool], name: str) -> int:
     """
     depth, attend = len(layers), [layer for layer, attends in enumerate(layers) if attends]
     if at.endswith("%"):
-        wanted = min(depth - 1, floor(Fraction(at[:-1]) / 100 * depth))
+        wanted = min(depth - 1, floor(Fraction(at[:-1]) / 100 * depth + Fraction(1, 2)))
         return min(attend, key=lambda layer: abs(layer - wanted))
     layer = int(at)
     if not -depth <= layer < depth:

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from tokenprune.cues import tap
 from tokenprune.downsampling import check_downsampling
-from tokenprune.errors import MissingCue
+from tokenprune.errors import AttachError, MissingCue
 from tokenprune.family import Family, Model, Tower, submodule, tower_of
 from tokenprune.layers import attending, layer_at, layers_path
 from tokenprune.pipeline import Pipeline
 from tokenprune.reductions import OF_ALL, OF_CLS, looks, reduce_of
+from tokenprune.strategy import nested
 from tokenprune.tokens import SPACES, TEXT
 
 
@@ -37,13 +38,16 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
     Raises:
         MissingCue: this model does not give one of them.
         UnknownFamily: the family is not built with this encoder.
+        AttachError: the pipeline was made for another encoder.
         UnsupportedMode: the pipeline reads smaller images, which this encoder does not take.
     """
     if pipeline.stages[0].site == "image":
         check_downsampling(family, model)
     encoder, spec = tower_of(family, model)
     given = cues_of(spec)
+    _check_encoder(model, pipeline)
     free = frozenset[str]() if family.cross else TEXT | SPACES  # what looks at images sideways is read before those
+    free -= {"encoder"} if family.projector is None else set()
     sources = {}
     for wish in pipeline.reads_outside:
         found = next((name for name in wish.split("|") if name.split("@")[0] in given or name in free), None)
@@ -61,6 +65,17 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
         layer = layer_at(at, layers, found) if at else default_layer(family, model, kind, layers, call)
         sources[found] = f"{kind}@{layer}"
     return sources
+
+
+def _check_encoder(model: Model, pipeline: Pipeline) -> None:
+    vision = getattr(model.config, "vision_config", None)
+    parts = (part for stage in pipeline.stages for outer in stage.parts for part in nested(outer))
+    for name, wanted in (pair for part in parts for pair in part.needs_encoder.items()):
+        if (found := getattr(vision, name, None)) != wanted:
+            raise AttachError(
+                f"{pipeline.name!r} is for a vision encoder of {name} {wanted!r}; that of {type(model).__name__} has "
+                f"{found!r}. Name the folder of what this model was built with"
+            )
 
 
 def cues_of(spec: Tower) -> frozenset[str]:

@@ -19,8 +19,8 @@ from tokenprune.named import BudgetField, explain, name_of
 from tokenprune.registry import yaml_of
 from tokenprune.schedule import Plan, Schedule
 from tokenprune.selection import Selection
-from tokenprune.site import LlmLayer
-from tokenprune.stage import Stage, check_stages, is_inside, without_default_space
+from tokenprune.site import LlmLayer, is_inside
+from tokenprune.stage import Stage, check_stages, without_default_space
 from tokenprune.tokens import PREVIOUS, VisualTokens
 from tokenprune.written import plain
 

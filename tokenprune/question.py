@@ -8,6 +8,23 @@ import torch
 from torch import Tensor
 
 from tokenprune.family import Model
+from tokenprune.tokens import Cue
+
+
+def question_cues(
+    model: Model, ids: Tensor, mask: Tensor | None, placeholder: Tensor, sample: Tensor
+) -> dict[str, Cue]:
+    """What the prompt of each row asks, ``sample`` [B] of them, read when it is needed; the rest as `question_of`."""
+    return {
+        "question": lambda: question_of(model, ids, mask, placeholder)[sample],
+        "question_ids": lambda: question_ids(model, ids, mask, placeholder)[sample][..., None],
+    }
+
+
+def question_ids(model: Model, ids: Tensor, mask: Tensor | None, placeholder: Tensor) -> Tensor:
+    """[P, M] int64, the ids of these words; -1 where a prompt is shorter than the longest."""
+    order, spoken = words_of(model, ids, mask, placeholder)
+    return ids.gather(1, order).masked_fill(~spoken, -1)
 
 
 def question_of(model: Model, ids: Tensor, mask: Tensor | None, placeholder: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
@@ -63,3 +64,10 @@ class LlmLayer(BaseModel):
 
 
 Site = Literal["pre_llm", "image"] | LlmLayer
+
+
+def is_inside(data: Any) -> bool:
+    """Whether what describes a stage puts it inside the language model."""
+    if isinstance(data, Mapping):
+        return isinstance(data.get("site"), Mapping | LlmLayer)
+    return getattr(data, "inside", False)

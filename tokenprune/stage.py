@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, Literal, Self
 
 import torch
@@ -11,34 +11,18 @@ from pydantic_core import CoreSchema
 from torch import Tensor
 
 from tokenprune.budget import Budget
-from tokenprune.coarse import coarser
+from tokenprune.coarse import check_image, coarser
 from tokenprune.described import stage_schema
 from tokenprune.marked import filled
 from tokenprune.named import BudgetField, Named
 from tokenprune.pool import Pool
 from tokenprune.selection import Selection, Split
-from tokenprune.site import LlmLayer, Site
-from tokenprune.strategy import BudgetSplitter, Diversifier, Merger, Scorer, Strategy
+from tokenprune.site import LlmLayer, Site, is_inside
+from tokenprune.strategy import BudgetSplitter, Diversifier, Merger, Scorer, Strategy, nested
 from tokenprune.tokens import LLM_CUES, VisualTokens, top
 
 Space = Literal["encoder", "projected", "hidden", "normed"]
 _BEFORE, _INSIDE = ("encoder", "projected"), ("hidden", "normed")
-
-
-def _nested(part: Strategy) -> Iterator[Strategy]:
-    """A strategy, and those that are settings of it."""
-    yield part
-    for _, value in part:
-        for one in value if isinstance(value, tuple) else (value,):
-            if isinstance(one, Strategy):
-                yield from _nested(one)
-
-
-def is_inside(data: Any) -> bool:
-    """Whether what describes a stage puts it inside the language model."""
-    if isinstance(data, Mapping):
-        return isinstance(data.get("site"), Mapping | LlmLayer)
-    return getattr(data, "inside", False)
 
 
 class Stage(BaseModel):
@@ -85,7 +69,7 @@ class Stage(BaseModel):
             raise ValueError(f"there is no {self.space} space {where} the language model; write another space or site")
         if self.splitter is None and not self.inside:
             raise ValueError("splitter: None divides nothing over rows; write equal")
-        for part in (inner for outer in self.parts for inner in _nested(outer)):
+        for part in (inner for outer in self.parts for inner in nested(outer)):
             if part.needs_space not in (None, self.space):
                 raise ValueError(
                     f"{type(part).__name__} means nothing in {self.space} space; write space: {part.needs_space}"
@@ -94,14 +78,8 @@ class Stage(BaseModel):
 
     @model_validator(mode="after")
     def _an_image_is_not_chosen_from(self) -> Self:
-        if self.site != "image":
-            return self
-        parts = {"scorer": self.scorer, "diversifier": self.diversifier, "merger": self.merger}
-        if idle := [name for name, part in parts.items() if part is not None]:
-            raise ValueError(f"site: image chooses no tokens, so leave out {', '.join(idle)}")
-        splitter = self.splitter
-        if splitter is not None and (splitter.pools or splitter.adaptive or splitter.reads):
-            raise ValueError("site: image divides the budget before there are tokens to read; write splitter: equal")
+        if self.site == "image":
+            check_image(self.splitter, {"scorer": self.scorer, "diversifier": self.diversifier, "merger": self.merger})
         return self
 
     @property

@@ -7,6 +7,7 @@ by ``group`` and it can be used from YAML under that name.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,7 +18,7 @@ from tokenprune.selection import Merge, Selection, Split
 from tokenprune.tokens import VisualTokens
 
 LayerShare = Annotated[str, Field(pattern=r"^(100|[0-9]{1,2}(\.[0-9]{1,9})?)%$")]
-Layer = int | LayerShare  # of an encoder: a number from 0, from the end if negative; or a share of the depth, as 37%
+Layer = int | LayerShare  # of an encoder: a number from 0, from the end if negative; or a share of the depth, as 33%
 
 
 class Strategy(BaseModel):
@@ -35,6 +36,20 @@ class Strategy(BaseModel):
     def needs_space(self) -> str | None:
         """The only space of a stage in which it means anything, such as ``projected``. None: any."""
         return None
+
+    @property
+    def needs_encoder(self) -> Mapping[str, object]:
+        """Values that the config of the vision encoder must have for it to mean anything."""
+        return {}
+
+
+def nested(part: Strategy) -> Iterator[Strategy]:
+    """A strategy, and those that are settings of it."""
+    yield part
+    for _, value in part:
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, Strategy):
+                yield from nested(one)
 
 
 class Scorer(Strategy):

@@ -27,8 +27,8 @@ OF_LAYER = frozenset(  # cues of one layer of the language model: ``NAME@previou
 LLM_CUES = OF_LAYER | {"layer_change", "text_states", "inputs"}
 PREVIOUS = "previous_scores"  # of the stage before
 _MANY = 4096  # scores; of fewer a sort is faster
-TEXT = frozenset({"question"})  # cues that belong to a row's prompt: [B, M, C], zero where a prompt is shorter
-SPACES = frozenset({"projected"})  # cues that are the tokens' vectors in another space: [B, C, N], as those of keys
+TEXT = frozenset({"question", "question_ids"})  # of a row's prompt: [B, M, C], zero where shorter; [B, M, 1], -1 there
+SPACES = frozenset({"encoder", "projected"})  # the tokens' vectors in a space: [B, C, N], as those of keys
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class VisualTokens:
     Args:
         features: [B, N, C] what similarity is measured on.
         cues: signals by name, ``NAME`` or ``NAME@LAYER``; a callable is called at most once, on first use.
-            Per-token cues are [B, N] or [B, H, N], those of `SPACES` [B, C, N]; those of `TEXT` are [B, M, C].
+            Per-token cues are [B, N] or [B, H, N], those of `SPACES` [B, C, N]; those of `TEXT` are [B, M, ...].
         valid: [B, N] bool, false where a token never reaches the language model. None: all do.
         place: [B, N, 2] int (y, x) in the unpadded map of the image. None: no geometry (resamplers).
         canvas: [B, 2] int (height, width) of that map.

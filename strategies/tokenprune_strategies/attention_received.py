@@ -15,7 +15,7 @@ class AttentionReceived(Scorer):
     Cost: all queries of that layer once, O(N^2), in chunks.
 
     Args:
-        layer: encoder layer, from 0; negative ones count from the end; or a share of the depth, as ``37%``. None: the
+        layer: encoder layer, from 0; negative ones count from the end; or a share of the depth, as ``33%``. None: the
             layer whose output the language model gets, or the last one where there is no CLS token.
     """
 

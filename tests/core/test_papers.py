@@ -8,7 +8,7 @@ from tokenprune.registry import yaml_of
 
 TEXT = files("tokenprune_strategies").joinpath("papers.bib").read_text(encoding="utf-8")
 ENTRIES = dict(re.findall(r"^@\w+\{(\w+),\n(.*?)^\}$", TEXT, re.MULTILINE | re.DOTALL))
-OTHERS = {"hybrid_windows", "region"}  # they name the papers of others
+OTHERS = {"downsample", "hybrid_windows", "region"}  # they name the papers of others
 
 
 def fields(entry):

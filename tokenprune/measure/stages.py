@@ -16,7 +16,7 @@ from tokenprune.layers import layers_path
 from tokenprune.listen import Heard, Reads, cue_sources
 from tokenprune.measure.blank import visual
 from tokenprune.measure.contest import Contest
-from tokenprune.tokens import TEXT
+from tokenprune.tokens import SPACES, TEXT
 from tokenprune.vision import Run, run_vision
 
 
@@ -53,7 +53,7 @@ class Stages:
     def _taps(self) -> dict[str, list[tuple[Any, ...]]]:
         """By layer, what each tap is given."""
         encoder, spec = tower_of(self.image, self.model)
-        layers = {source.partition("@")[2] for source in self.sources.values() if source not in TEXT}
+        layers = {source.partition("@")[2] for source in self.sources.values() if source not in TEXT | SPACES}
         seen: dict[str, list[tuple[Any, ...]]] = {layer: [] for layer in sorted(layers)}
         with ExitStack() as stack:
             for layer, given in seen.items():

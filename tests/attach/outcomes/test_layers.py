@@ -149,21 +149,21 @@ def test_vipllava_drops_the_cls_token_whatever_is_asked(build):
 
 
 class TestShareOfTheDepth:
-    """``37%`` is the layer that runs once 37 % of the depth have."""
+    """``33%`` is layer 8 of 24."""
 
     @pytest.mark.parametrize(
         ("at", "depth", "layer"),
         [
-            ("37%", 24, 8),
+            ("33%", 24, 8),
             ("21%", 24, 5),
             ("47%", 32, 15),
-            ("37%", 3, 1),
+            ("33%", 3, 1),
             ("0%", 24, 0),
             ("100%", 24, 23),
-            ("50.5%", 4, 2),
+            ("37.5%", 4, 2),
         ],
     )
-    def test_it_is_rounded_down(self, at, depth, layer):
+    def test_it_is_rounded_to_the_nearest(self, at, depth, layer):
         assert layer_at(at, [True] * depth, "cue") == layer
 
     def test_the_nearest_layer_with_attention_serves(self):
