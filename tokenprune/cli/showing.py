@@ -99,11 +99,8 @@ def resolved(pipeline: Pipeline) -> dict[str, Any]:
     from tokenprune.strategy import Strategy
 
     plain = pipeline.model_dump(mode="json")
-    plain["stages"] = [
-        {
-            key: {"use": name_of(value), **value.model_dump(mode="json")} if isinstance(value, Strategy) else value
-            for key, value in stage
-        }
-        for stage in pipeline.stages
-    ]
+    for stage, dumped in zip(pipeline.stages, plain["stages"], strict=True):
+        for key, value in stage:
+            if isinstance(value, Strategy):
+                dumped[key] = {"use": name_of(value), **value.model_dump(mode="json")}
     return plain
