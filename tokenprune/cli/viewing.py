@@ -113,9 +113,12 @@ def _print(found: Looked, where: dict[str, str], as_json: bool) -> None:
     for head in ("pipeline", "budget", "tokens", "", "important", "diverse", "merged"):
         table.add_column(head, justify="left" if head in ("pipeline", "budget") else "right")
     for kept in every(found.kept):
-        one = kept.receipt.images[0]
+        one = kept.run.image
         reasons = (len(which) for which in (one.important, one.diverse, one.merged))
-        figures = [f"{one.after}/{one.before}", share(one.after, one.before), *map(str, reasons)]
+        inside = bool(kept.receipt.layers)  # then as many as the layers see on average
+        count = f"{kept.receipt.average:.1f}" if inside else str(one.after)
+        part = share(round(kept.receipt.average) if inside else one.after, one.before)
+        figures = [f"{count}/{one.before}", part, *map(str, reasons)]
         table.add_row(Text(kept.pipeline.name, "cyan"), Text(str(kept.pipeline.budget)), *figures)
     stdout().print(table)
     for name in ("sheet", "page"):
