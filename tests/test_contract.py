@@ -46,4 +46,4 @@ def test_a_pipeline_file_opens_with_what_it_is_and_how_to_run_it(name):
     assert head.splitlines()[0].startswith("# ")
     assert f'"{name}"' in head
     assert yaml.safe_load(text)["name"] == name
-    assert "%" in str(load(name).budget)
+    assert "%" in str(load(name).kept)

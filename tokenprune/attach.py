@@ -60,8 +60,8 @@ def attach(model: Model, pipeline: Source = "vispruner", *, strict: bool = False
             )
         family = family_of(inner)
         check_seams(family, inner)
-        check_policy(family, inner, chosen.positions)
         check_inside(family, inner, chosen)
+        check_policy(family, inner, chosen.positions)
         for one in family.modalities.values():
             cue_sources(one, inner, chosen, {})
         return Attachment(inner, family, chosen, strict)

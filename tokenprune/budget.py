@@ -62,7 +62,7 @@ class Budget:
         rows: dict[int, list[int]] = {}
         for row, key in enumerate(labels[self.unit]):
             rows.setdefault(key, []).append(row)
-        counts = [int(count) for count in tokens.counts]
+        counts = tokens.counts.tolist()
         return [(members, self.resolve(sum(counts[row] for row in members))) for members in rows.values()]
 
     @classmethod

@@ -64,6 +64,8 @@ def pruned_generate(
     show_prompt(arguments, prompt)
     with mending(model, _without_borders), reads(inside, short.reading if short else None):
         output = generate(**arguments)
+    if call.get("past_key_values") is not None:
+        remember(call["past_key_values"], turn)
     return _restored(output, prompt, turn), recorded(short, inside) if short else None
 
 

@@ -122,7 +122,7 @@ def _warm(grey: NDArray[np.float64], rank: NDArray[np.float64]) -> NDArray[np.fl
     low = np.minimum(at.astype(np.int64), len(HEAT) - 2)
     share = (at - low)[..., None]
     colour = stops[low] * (1 - share) + stops[low + 1] * share
-    warm = np.rint(0.8 * colour + 0.2 * grey[..., None])
+    warm = np.rint(0.7 * colour + 0.3 * grey[..., None])
     return np.where(np.isnan(rank)[..., None], np.rint(grey * DROPPED)[..., None], warm)
 
 
@@ -131,7 +131,7 @@ def captioned(picture: Image.Image, lines: Sequence[Words], note: str = "") -> I
     font = ImageFont.load_default(max(10, min(22, picture.width // 20)))
     height = round(1.5 * font.getbbox("Ag")[3])
     strips = [_line(words, font, height) for words in lines]
-    width = max(picture.width, *(strip.width for strip in strips))
+    width = max([picture.width, *(strip.width for strip in strips)])
     strips += [_line([(part, None)], font, height) for part in _broken(note, font, width - 2 * GAP)]
     page = Image.new("RGB", (width, picture.height + height * len(strips) + GAP // 2), PAPER)
     page.paste(picture)

@@ -97,7 +97,7 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
 
 def recorded(short: Short, inside: InLlm | None) -> Receipt:
     """The record once the model has read the prompt."""
-    return short.receipt if inside is None else with_layers(short.receipt, short.reading, inside.plan.depth)
+    return short.receipt if inside is None else with_layers(short.receipt, short.reading, short.turn, inside.plan.depth)
 
 
 def _refuse_empty(columns: Columns, chunk: Chunk) -> None:

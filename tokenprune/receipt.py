@@ -52,11 +52,13 @@ class LayerReceipt:
     Args:
         layer: the first of them.
         kept: for each image, int64 ascending: indices among its own tokens, as in `ImageReceipt`.
+        slots: for each prompt the columns of the given ``input_ids`` that are left, as in `Receipt.slots`.
         columns: the length of the prompt there, padding among it.
     """
 
     layer: int
     kept: list[Tensor]
+    slots: list[Tensor]
     columns: int
 
 

@@ -30,14 +30,18 @@ def editor_schema() -> Schema:
 
 
 def _changed(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
-    """A copy in which the schemas right below are changed."""
+    """A copy in which the schemas right below are changed; those that are only true or false are left alone."""
+
+    def changed(below: Any) -> Any:
+        return change(below) if isinstance(below, dict) else below
+
     copy = dict(schema)
     for key in copy.keys() & {"properties", "$defs"}:
-        copy[key] = {name: change(below) for name, below in copy[key].items()}
+        copy[key] = {name: changed(below) for name, below in copy[key].items()}
     for key in copy.keys() & {"anyOf", "oneOf", "allOf", "prefixItems"}:
-        copy[key] = [change(below) for below in copy[key]]
+        copy[key] = [changed(below) for below in copy[key]]
     for key in copy.keys() & {"items", "additionalProperties"}:
-        copy[key] = change(copy[key]) if isinstance(copy[key], dict) else copy[key]
+        copy[key] = changed(copy[key])
     return copy
 
 

@@ -76,6 +76,8 @@ def reason(family: Family, model: Model) -> str:
         return "its images are no part of the prompt, it looks at them through cross-attention"
     if family.inside:
         return family.inside
+    if not family.takes_positions:
+        return "it counts places by itself, and its layers would count those of dropped tokens"
     language = submodule(model.base_model, family.language_model)
     layers: Any = getattr(language, "layers", ())
     config = language.config
@@ -86,6 +88,9 @@ def reason(family: Family, model: Model) -> str:
         return f"some of its layers have {', '.join(sorted(kinds))}, whose windows and states count dropped tokens"
     if getattr(config, "layer_types", None) is None and getattr(config, "sliding_window", None):
         return "its layers have sliding windows, which count dropped tokens"
+    streams = [name for name in inspect.signature(type(language).forward).parameters if "deepstack" in name]
+    if streams and not hasattr(language, "_deepstack_process"):
+        return f"it adds {', '.join(streams)} between its layers in a way of its own"
     named = inspect.signature(type(layers[0]).forward).parameters
     if strange := sorted(set(named) - _READ):
         return f"its layers are given {', '.join(strange)}, which nobody knows how to shorten"

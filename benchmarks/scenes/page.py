@@ -60,11 +60,18 @@ def accuracy(lines, kind, policy):
     def cell(name, budget):
         (one,) = pick(here, pipeline=name, budget=budget) or [{"reason": "", "score": ""}]
         if one["score"]:
-            return f"{float(one['score']):.1f} ±{(float(one['high']) - float(one['low'])) / 2:.1f}"
+            other = abs(float(one["share"]) - float(budget[:-1])) > 0.5
+            kept = f" (kept {float(one['share']):.0f} %)" if other else ""
+            return f"{float(one['score']):.1f} ±{(float(one['high']) - float(one['low'])) / 2:.1f}{kept}"
         return f"[{notes.setdefault(one['reason'], len(notes) + 1)}]" if one["reason"] else ""
 
-    rows = [[named(name), *(cell(name, budget) for budget in BUDGETS)] for name in ordered(here)]
     (full,), none = pick(lines, set=kind, pipeline="all tokens"), pick(here, pipeline="none")
+
+    def label(name):
+        asked = {one["questions"] for one in pick(here, pipeline=name, reason="")} - {full["questions"]}
+        return named(name) + "".join(f" (n = {count})" for count in asked)
+
+    rows = [[label(name), *(cell(name, budget) for budget in BUDGETS)] for name in ordered(here)]
     ends = [["*all tokens*", f"{float(full['score']):.1f}", *[""] * 4]]
     ends += [["*none* (0 %)", f"{float(one['score']):.1f}", *[""] * 4] for one in none]
     told = "".join(f"\n\n[{number}] {reason}" for reason, number in notes.items())

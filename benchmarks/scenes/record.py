@@ -1,4 +1,4 @@
-"""Turn the answers of an evaluation on the scenes into the record that docs/scenes-table.md is made from.
+r"""Turn the answers of an evaluation on the scenes into the record that docs/scenes-table.md is made from.
 
 tokenprune eval --task scenes --questions 1024 --pipelines all --budgets 50%,25%,11.1%,5.6%,2.8% \
     --positions keep,renumber --out runs/scenes
@@ -40,7 +40,7 @@ def scores(folder, task):
     count = next(one["rows"] for one in told["tasks"] if one["task"] == task)
     rows = {row.key: row for row in scenes(task.removeprefix("scenes-"), count).rows}
     for line in map(json.loads, lines):
-        if line["row"] in rows and "said" in line:
+        if "said" in line and line["row"] in rows:
             right = exact(line["said"], rows[line["row"]]).score
             found.setdefault(line["cell"], {}).setdefault(line["row"], right)
     return found, rows
@@ -95,20 +95,29 @@ def rounded(value):
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
-def main(folder):
-    told = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    lines = []
-    for task in (one["task"] for one in told["tasks"]):
-        found, rows = scores(folder, task)
-        lines += [line(one, found, rows) for one in told["results"] if one["task"] == task]
+def main(folders):
+    """Where several folders have a cell, the first one counts."""
+    lines = {}
+    for folder in folders:
+        told = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        for task in (one["task"] for one in told["tasks"]):
+            found, rows = scores(folder, task)
+            for one in told["results"]:
+                key = tuple(one.get(name) for name in ("task", "pipeline", "budget", "positions"))
+                if one["task"] == task and key not in lines:
+                    lines[key] = line(one, found, rows)
     with (RESULTS / "scenes.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(lines)
-    record = {"command": __doc__.split("\n\n")[1].splitlines(), **{key: told[key] for key in told if key != "results"}}
+        writer.writerows(lines.values())
+    first = json.loads((folders[0] / "results.json").read_text(encoding="utf-8"))
+    record = {
+        "command": __doc__.split("\n\n")[1].splitlines(),
+        **{key: first[key] for key in first if key != "results"},
+    }
     (RESULTS / "scenes.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(f"{len(lines)} lines")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main([Path(folder) for folder in sys.argv[1:]])

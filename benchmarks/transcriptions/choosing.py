@@ -76,6 +76,23 @@ def scope(problem: Problem) -> Tensor:
     return mask_of(rows, problem.count)
 
 
+def mmtok(problem: Problem) -> Tensor:
+    """Each pick covers most of the other tokens and of the words of the question that is not covered yet."""
+    rows = []
+    for features, words in zip(problem.features, problem.words, strict=True):
+        unit = unit_of(features)
+        tokens = (unit @ unit.T / 0.2).softmax(0) / len(unit)
+        reach = torch.cat([tokens, 2 * (unit @ unit_of(words).T / 0.02).softmax(0) / len(words)], 1)  # [N, N + M]
+        cover, left = torch.zeros(1, reach.shape[1]), torch.ones(len(unit), dtype=torch.bool)
+        picks = torch.empty(problem.keep, dtype=torch.int64)
+        for turn in range(problem.keep):
+            pick = picks[turn] = (reach - cover).clamp(min=0).sum(1).where(left, -torch.inf).argmax()
+            cover = torch.maximum(cover, reach[pick])
+            left[pick] = False
+        rows.append(picks)
+    return mask_of(rows, problem.count)
+
+
 def agilepruner(problem: Problem) -> Tensor:
     """By falling attention; each pick puts out what is nearer than a threshold that grows with the effective rank."""
     rows = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from tokenprune import VisualTokens
+from tokenprune import Pipeline, VisualTokens
 
 HEADS, KEYS, WORDS = 16, 64, 32
 
@@ -57,18 +57,24 @@ class Problem:
             raise AttributeError(name)
         return self.tensors[name]
 
-    def tokens(self) -> VisualTokens:
-        """What ours is given; nothing is remembered from one call to the next."""
-        t = self.tensors
-        cues = {"cls_attention": t["cls"], "cls_attention@5": t["early"], "wide_cls_attention@-1": t["cls"].mean(1)}
-        cues |= {"received_attention": t["received"], "received_attention@-2": t["received"]}
-        cues |= {"received_attention@8": t["early"], "cls_logits": t["logits"], "question": t["words"]}
-        cues |= {"mean_keys": t["mean_keys"], "keys@-1": t["keys"]}
-        return VisualTokens.on_grid(t["features"], self.grid, cues=cues)
+    def cue(self, name: str) -> Tensor:
+        """What a pipeline reads under a name: a layer that is named, but the last ones, is an early one."""
+        kind, _, layer = name.partition("@")
+        if kind in ("cls_attention", "received_attention") and layer not in ("", "-1", "-2"):
+            return self.tensors["early"]
+        t, wide = self.tensors, self.tensors["cls"].mean(1)
+        cues = {"cls_attention": t["cls"], "wide_cls_attention": wide, "received_attention": t["received"]}
+        cues |= {"cls_logits": t["logits"], "question": t["words"], "mean_keys": t["mean_keys"], "keys": t["keys"]}
+        return (cues | {"projected": t["features"].mT})[kind]
 
-    def crops(self) -> VisualTokens:
+    def tokens(self, pipeline: Pipeline) -> VisualTokens:
+        """What ours is given; nothing is remembered from one call to the next."""
+        names = (wish.split("|")[0] for wish in pipeline.reads)
+        return VisualTokens.on_grid(self.tensors["features"], self.grid, cues={name: self.cue(name) for name in names})
+
+    def crops(self, pipeline: Pipeline) -> VisualTokens:
         """The rows as images of a thumbnail and crops side by side."""
-        tokens, each = self.tokens(), self.batch // self.images
+        tokens, each = self.tokens(pipeline), self.batch // self.images
         (high, wide), row = self.grid, torch.arange(self.batch)
         nth = row % each - 1  # -1: the thumbnail
         place = tokens.place.clone()

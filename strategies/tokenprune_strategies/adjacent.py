@@ -18,14 +18,13 @@ def adjacent(tokens: VisualTokens, marked: Tensor) -> Tensor:
     where = torch.zeros(len(marked), size + 1, dtype=torch.bool, device=marked.device)
     where.scatter_(1, _cell(tokens.place, canvas, size).masked_fill(~marked, size), True)
     where[:, size] = False
-    found = torch.zeros_like(marked)
-    for step in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-        beside = tokens.place + torch.tensor(step).to(marked.device, non_blocking=True)  # [B, N, 2]
-        within = ((beside >= 0) & (beside < canvas)).all(2)
-        found |= where.gather(1, _cell(beside, canvas, size).masked_fill(~within, size))
-    return found
+    steps = torch.tensor([(-1, 0), (1, 0), (0, -1), (0, 1)]).to(marked.device, non_blocking=True)
+    beside = tokens.place[:, :, None] + steps  # [B, N, 4, 2]
+    within = ((beside >= 0) & (beside < canvas[:, None])).all(3)
+    cell = _cell(beside, canvas[:, None], size).masked_fill(~within, size)  # [B, N, 4]
+    return where.gather(1, cell.flatten(1)).view(cell.shape).any(2)
 
 
 def _cell(place: Tensor, canvas: Tensor, size: int) -> Tensor:
-    """[B, N] number of the cell at ``place`` [B, N, 2], ``size`` at most."""
+    """[...] number of the cell at ``place`` [..., 2], ``size`` at most."""
     return (place[..., 0] * canvas[..., 1] + place[..., 1]).clamp(0, size)

@@ -10,17 +10,18 @@ from tokenprune.tokens import VisualTokens
 
 @final
 class KeyNorm(Scorer):
-    """score_n = sign * |k_n|, the keys of all heads of one encoder layer side by side. Cost: O(N C).
+    """score_n = sign * |k_n|, the keys of all heads of one layer side by side. Cost: O(N C).
 
     Args:
         norm: ``l1`` or ``l2``.
         sign: 1: long keys stay; -1: short ones.
-        layer: encoder layer, or a share of the depth. None: as in `AttentionReceived`.
+        layer: encoder layer, or a share of the depth; or ``previous`` or ``this``: that of the language model which ran
+            last, or is about to. None: as in `AttentionReceived`, and in the language model the previous one.
     """
 
     norm: Literal["l1", "l2"] = "l1"
     sign: Literal[1, -1] = 1
-    layer: Layer | None = None
+    layer: Layer | Literal["previous", "this"] | None = None
 
     @property
     def reads(self) -> frozenset[str]:

@@ -30,26 +30,19 @@ def maps(values: Tensor, tokens: VisualTokens) -> Tensor:
     return flat[:, :size]
 
 
-def _line(at: Tensor, canvas: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The two cells of a line of ``size`` that enclose places ``at`` of one of ``canvas``, and how near the second."""
-    exact = ((at + 0.5) * (size / canvas) - 0.5).clamp(min=0)
-    low = exact.long().minimum(size - 1)
-    return low, (low + 1).minimum(size - 1), exact - low
-
-
 def at_places(flat: Tensor, tokens: VisualTokens, of: list[int]) -> Tensor:
     """[B, N] the maps [B, N] of each row's thumbnail, bilinear, at the places of the row's tokens."""
     assert tokens.place is not None
     assert tokens.canvas is not None
     row = torch.tensor(of).clamp(min=0).to(flat.device, non_blocking=True)
-    chart, size = flat[row], tokens.canvas[row]  # [B, N], [B, 2]
-    y, x = tokens.place.clamp(min=0).unbind(-1)
-    top, bottom, down = _line(y, tokens.canvas[:, :1], size[:, :1])
-    left, right, across = _line(x, tokens.canvas[:, 1:], size[:, 1:])
-
-    def cell(row: Tensor, column: Tensor) -> Tensor:
-        return chart.gather(1, (row * size[:, 1:] + column).clamp(0, chart.shape[1] - 1))
-
-    upper = (1 - across) * cell(top, left) + across * cell(top, right)
-    lower = (1 - across) * cell(bottom, left) + across * cell(bottom, right)
+    size = tokens.canvas[row][:, None]  # [B, 1, 2]
+    exact = ((tokens.place.clamp(min=0) + 0.5) * (size / tokens.canvas[:, None]) - 0.5).clamp(min=0)  # [B, N, 2]
+    low = exact.long().minimum(size - 1)
+    (top, left), (bottom, right) = low.unbind(2), (low + 1).minimum(size - 1).unbind(2)  # [B, N] each
+    down, across = (exact - low).unbind(2)
+    wide = size[..., 1]  # [B, 1]
+    cells = torch.stack([top * wide + left, top * wide + right, bottom * wide + left, bottom * wide + right], 1)
+    corners = flat[row].gather(1, cells.flatten(1).clamp(0, flat.shape[1] - 1)).view(cells.shape)  # [B, 4, N]
+    upper = (1 - across) * corners[:, 0] + across * corners[:, 1]
+    lower = (1 - across) * corners[:, 2] + across * corners[:, 3]
     return (1 - down) * upper + down * lower

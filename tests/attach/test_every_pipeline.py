@@ -1,6 +1,7 @@
 """Every pipeline that is registered runs through whole models, or is refused with its reason."""
 
 from functools import cache
+from itertools import pairwise
 
 import pytest
 import torch
@@ -8,8 +9,10 @@ from families import crops, native, tiles
 
 import tokenprune
 from tokenprune import BudgetSplitter, Diversifier, Merger, Scorer, load, scenes
-from tokenprune.errors import UnsupportedMode
+from tokenprune.errors import PipelineError, UnsupportedMode
+from tokenprune.named import strategy_class
 from tokenprune.registry import catalog
+from tokenprune.tokens import LLM_CUES, PREVIOUS
 
 SHARE = "30%"
 
@@ -43,7 +46,7 @@ REFUSED = {  # what does not run through a model, and what is said
 
 
 @pytest.mark.parametrize("model", ["embedded", "llava_next", "qwen2_5_vl", "internvl"])
-@pytest.mark.parametrize("pipeline", tokenprune.list_pipelines())
+@pytest.mark.parametrize("pipeline", [name for name in tokenprune.list_pipelines() if not load(name).inside])
 def test_a_pipeline_runs_through_a_model(pipeline, model):
     built, inputs = asked(model)
     chosen = load(pipeline) if pipeline == "none" else load(pipeline, budget=SHARE)
@@ -55,7 +58,7 @@ def test_a_pipeline_runs_through_a_model(pipeline, model):
         out = built.generate(**inputs, max_new_tokens=2, output_logits=True, return_dict_in_generate=True)
     assert torch.stack(out.logits).isfinite().all()
     assert out.sequences.shape[1] <= inputs["input_ids"].shape[1] + 2
-    receipt, adaptive = pruned.receipt, chosen.stages[0].adaptive
+    receipt, adaptive = pruned.receipt, chosen.adaptive
     assert len(receipt.images) >= 1
     for image in receipt.images:
         kept = chosen.budget.resolve(image.before)
@@ -64,9 +67,51 @@ def test_a_pipeline_runs_through_a_model(pipeline, model):
     assert (receipt.asked == receipt.after) or adaptive
 
 
+def kept_inside(receipt, nth):
+    """Tokens of the n-th image that reach the language model, then those that each stage inside it leaves."""
+    return [receipt.images[nth].kept, *(layer.kept[nth] for layer in receipt.layers)]
+
+
+@pytest.mark.parametrize("model", ["embedded", "llava_next", "qwen2_5_vl", "internvl"])
+@pytest.mark.parametrize("pipeline", [name for name in tokenprune.list_pipelines() if load(name).inside])
+def test_stages_inside_run_through_a_model(pipeline, model):
+    """The small models have two layers: too few for several stages, which is refused."""
+    built, inputs = asked(model)
+    chosen, depth = load(pipeline), len(built.base_model.language_model.layers)
+    chosen = chosen if chosen.budget is None else chosen.replace(budget="60%")
+    if len(chosen.inside) >= depth:
+        with pytest.raises(PipelineError, match="they must ascend, so write other layers, or fewer stages"):
+            tokenprune.attach(built, chosen)
+        return
+    with tokenprune.attach(built, chosen) as pruned:
+        out = built.generate(**inputs, max_new_tokens=2, output_logits=True, return_dict_in_generate=True)
+    assert torch.stack(out.logits).isfinite().all()
+    receipt, plan = pruned.receipt, chosen.plan(depth)
+    assert [layer.layer for layer in receipt.layers] == [layer for layer in plan.layers if layer]
+    for nth, image in enumerate(receipt.images):
+        found = kept_inside(receipt, nth)
+        wanted = plan.counts(image.before)
+        assert [len(kept) for kept in found][-len(wanted) :] == list(wanted)
+        assert image.before >= len(found[0]) > len(found[-1])
+        assert all(set(after.tolist()) <= set(before.tolist()) for before, after in pairwise(found))
+
+
 PARTS = [(kind, name) for kind in (Scorer, BudgetSplitter, Diversifier, Merger) for name in catalog(kind.group)]
 FIELDS = {Scorer: "scorer", BudgetSplitter: "splitter", Diversifier: "diversifier", Merger: "merger"}
 HALVES = {Diversifier: {"use": "equal", "important": 0.5}, Merger: {"use": "equal", "important": 0.5, "merged": 0.5}}
+
+
+READ_INSIDE = LLM_CUES - {"keys", "mean_keys", "inputs"} | {PREVIOUS}  # what no encoder gives
+
+
+def stages_of(kind, name):
+    """A stage with nothing but the part's defaults, where it has something to read."""
+    parts = {"scorer": "hidden_norm", "splitter": HALVES.get(kind, "equal"), FIELDS[kind]: name}
+    reads = strategy_class(kind, name)().reads
+    if not READ_INSIDE & {one.partition("@")[0] for wish in reads for one in wish.split("|")}:
+        return {**parts, "space": "projected", "budget": SHARE}
+    first = {"scorer": "hidden_norm", "splitter": "equal", "budget": "80%"}
+    return {"stages": [first, {**parts, "site": {"llm_layer": 1}, "budget": "40%"}]}
 
 
 @pytest.mark.parametrize("model", ["embedded", "llava_next", "qwen2_5_vl", "internvl"])
@@ -74,13 +119,13 @@ HALVES = {Diversifier: {"use": "equal", "important": 0.5}, Merger: {"use": "equa
 def test_a_part_runs_through_a_model(kind, name, model):
     """With nothing but its defaults, in the space in which it can also be compared with words."""
     built, inputs = asked(model)
-    parts = {"scorer": "hidden_norm", "splitter": HALVES.get(kind, "equal"), "space": "projected", "budget": SHARE}
-    chosen = load({"name": "part", **parts, FIELDS[kind]: name})
+    chosen = load({"name": "part", **stages_of(kind, name)})
     with tokenprune.attach(built, chosen) as pruned, torch.no_grad():
         built(**inputs)
-    adaptive = chosen.stages[0].adaptive
-    for image in pruned.receipt.images:
-        assert image.after == chosen.budget.resolve(image.before) or (adaptive and image.after)
+    for nth, image in enumerate(pruned.receipt.images):
+        left = kept_inside(pruned.receipt, nth)[-1]
+        wanted = (chosen.stages[-1].budget or chosen.budget).resolve(image.before)
+        assert len(left) == wanted or (chosen.adaptive and image.after)
         assert (len(image.merged) > 0) == (kind is Merger)
 
 

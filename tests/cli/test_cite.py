@@ -111,6 +111,10 @@ def test_whatever_is_registered_is_cited_or_says_that_it_has_no_paper(call, name
         assert "names no paper" in found.stderr
 
 
+def test_the_default_has_a_paper(call):
+    assert json.loads(call("cite", "vispruner", "--json").stdout)[0]["fields"]["eprint"] == "2412.01818"
+
+
 @given(st.text(alphabet='@{}a=," \n%', max_size=60))
 @settings(max_examples=100)
 def test_no_text_is_too_strange_to_be_read(text):

@@ -12,7 +12,10 @@ def completed(*words):
     return CliRunner().invoke(app, [], env=env, prog_name="tokenprune").stdout.split()
 
 
-@pytest.mark.parametrize("command", [["show"], ["run", "--pipeline"]])
+NAMING = [["show"], ["cite"], ["validate"], ["run", "--pipeline"], ["flops", "--pipeline"], ["eval", "--pipelines"]]
+
+
+@pytest.mark.parametrize("command", NAMING)
 def test_pipelines_are_completed_by_name(command):
     wanted = [name for name in tokenprune.list_pipelines() if name.startswith("vis")]
     assert completed(*command, "vis") == wanted

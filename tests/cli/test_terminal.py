@@ -1,4 +1,5 @@
 import warnings
+from importlib import import_module
 
 import pytest
 import typer
@@ -25,6 +26,16 @@ def test_debug_leaves_errors_to_python():
 def test_other_errors_are_never_hidden():
     with pytest.raises(ZeroDivisionError), reported(debug=False):
         raise ZeroDivisionError
+
+
+def test_a_command_that_is_stopped_ends_with_130(call, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(import_module("tokenprune.cli.listing"), "parts", stopped)
+    found = call("list")
+    assert (found.exit_code, found.stdout) == (130, "")
+    assert "Traceback" not in found.stderr
 
 
 def test_own_warnings_are_a_line_each_and_others_are_left_out(capsys):

@@ -151,7 +151,7 @@ def test_a_part_of_the_wrong_kind_is_told():
         ({"name": "x", "budget": 4, "stages": 3}, ["stages: Input should be a valid tuple; got 3"]),
         (
             {"name": "x", "budget": 4, "stages": [3]},
-            ["stages.0: Input should be a valid dictionary"],
+            ["stages.0: Input should be a mapping"],
         ),
     ],
 )

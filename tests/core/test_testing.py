@@ -5,7 +5,7 @@ from math import inf, nan
 
 import pytest
 import torch
-from hypothesis import Phase, given
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import ConfigDict, Field
 
@@ -25,6 +25,7 @@ from tokenprune.testing import (
     variants,
     visual_tokens,
 )
+from tokenprune.testing.inside import INSIDE
 from tokenprune.testing.search import alike
 from tokenprune.tokens import top
 from tokenprune_strategies.cls_attention import ClsAttention
@@ -519,6 +520,17 @@ def test_pipelines_that_break_a_rule(plant, part, cls, wrong, said):
     assert "mine" in str(caught.value)
 
 
+def test_every_stage_of_a_pipeline_is_checked(plant):
+    for group, one in (("splitters", Splits), ("diversifiers", Chooses)):
+        plant(group, "planted", f"{one.__module__}:{one.__qualname__}")
+    first = {**{key: RIGHT[key] for key in RIGHT.keys() - {"name"}}, "budget": "50%"}
+    last = {**first, "site": {"llm_layer": 2}}
+    check_pipeline(load({"name": "mine", "stages": [first, last]}), examples=5)
+    pipeline = load({"name": "mine", "stages": [first, {**last, "diversifier": Chooses(wrong="too few")}]})
+    with pytest.raises(AssertionError, match="together, as the budget says"):
+        check_pipeline(pipeline)
+
+
 class Forgetful(Sum):
     seed: int = Field(default=0, exclude=True)
 
@@ -528,6 +540,21 @@ def test_a_pipeline_that_yaml_does_not_hold_is_found(plant):
     check_pipeline(load({**RIGHT, "scorer": Forgetful(), "budget": 3}), examples=1)
     with pytest.raises(AssertionError, match="'mine' is the same pipeline after a trip through YAML; got name='mine'"):
         check_pipeline(load({**RIGHT, "scorer": Forgetful(seed=3), "budget": 3}))
+
+
+@settings(deadline=None, max_examples=30)
+@given(visual_tokens(("normal",), reads=INSIDE))
+def test_cues_of_the_language_model_agree_on_who_speaks(tokens):
+    sizes = {}
+    for name, axes in INSIDE.items():
+        value = tokens.cue(name)
+        assert value.ndim == len(axes)
+        for axis, size in zip(axes, value.shape, strict=True):
+            assert sizes.setdefault(axis, size) == size
+    assert (sizes["B"], sizes["N"], sizes["C"]) == tuple(tokens.features.shape)
+    spoken = (tokens.cue("text_attention") != 0).any(3).any(1)  # [B, R]
+    for name in ("text_prior", "text_keys", "text_states", "question"):
+        assert torch.equal((tokens.cue(name) != 0).any(2), spoken)
 
 
 def test_the_smallest_input_is_found():

@@ -50,6 +50,25 @@ def test_stages_that_are_listed_are_told_by_number():
     assert found == [(4, 28, "stages.0.splitter.imp"), (5, 13, "stages.0.scorer")]
 
 
+def test_a_value_of_several_kinds_is_taken_for_the_nearest():
+    head = "name: x\nbudget: 4\nstages:\n"
+    found = check_text(f"{head}  - {{site: {{llm_layr: 3}}, splitter: equal}}\n")
+    assert found == [
+        Mistake(4, 12, "stages.0.site.llm_layer", "is missing"),
+        Mistake(4, 13, "stages.0.site.llm_layr", "unknown key; did you mean 'llm_layer'?"),
+    ]
+    assert [one.message for one in check_text(f"{head}  - {{site: {{llm_layer: 3, at: 1}}}}\n")] == ["unknown key"]
+    either, mapping = check_text(f"{head}  - {{site: nowhere, splitter: equal}}\n")
+    assert (either.key, mapping.key) == ("stages.0.site", "stages.0.site")
+    assert "'pre_llm'" in either.message
+    assert mapping.message == "Input should be a mapping; got 'nowhere'"
+
+
+def test_a_key_with_a_capital_is_a_key():
+    (one,) = check_text("name: x\nScorer: random\nsplitter: equal\nbudget: 4\n")
+    assert one == Mistake(2, 1, "Scorer", "unknown key; did you mean 'scorer'?")
+
+
 def test_strategies_that_are_settings_are_looked_into():
     text = "name: x\nbudget: 4\nsplitter: equal\ndiversifier:\n  use: second_score\n  of: {use: random, sed: 1}\n"
     assert check_text(text) == [Mistake(6, 21, "diversifier.of.sed", "unknown key; did you mean 'seed'?")]

@@ -22,7 +22,7 @@ TEXT = {
     "vocab_size": VOCABULARY,
     "hidden_size": 48,
     "intermediate_size": 64,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 1024,
@@ -53,8 +53,9 @@ class Case:
 
 
 def text(**changes):
-    """The config of a language model."""
-    return {**TEXT, **changes}
+    """The config of a language model; of as many layers as there are kinds of them."""
+    kinds = changes.get("layer_types") or changes.get("mlp_layer_types") or [None] * TEXT["num_hidden_layers"]
+    return {**TEXT, "num_hidden_layers": len(kinds), **changes}
 
 
 def alive(model, seed=0):

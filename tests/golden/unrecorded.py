@@ -12,9 +12,15 @@ UNRECORDED = {  # pipeline: (released code, its licence, why there is nothing to
     "prumerge": ("42Shawn/LLaVA-PruMerge", "Apache-2.0", f"{READ}; its published figures are of fine-tuned models"),
     "prumerge_plus": ("42Shawn/LLaVA-PruMerge", "Apache-2.0", f"{READ}; its count follows from the image, ours is set"),
     "scope": ("kinredon/SCOPE", "no licence file", READ),
+    "sparsevlm_plus": (
+        "Gumpest/SparseVLMs, version 2.0",
+        "Apache-2.0",
+        "not at hand; written from a description of it",
+    ),
     "v2drop": ("xuyang-liu16/V2Drop", "Apache-2.0", READ),
-    "vflowopt": ("sihany077/VFlowOpt", "CC-BY-NC-4.0", f"{READ}; ours is its part before the language model"),
-    "visiondrop": ("Ruixxxx/VisionDrop", "Apache-2.0", f"{READ}; its stage in the encoder is VisionZip's, above"),
+    "visual_exit": ("lzhxmu/VTW", "not looked up", "no token is chosen: all leave"),
+    "vflowopt": ("sihany077/VFlowOpt", "CC-BY-NC-4.0", f"{READ}; how its shares are found is not in ours"),
+    "visiondrop": ("Ruixxxx/VisionDrop", "Apache-2.0", f"{READ}; what it merges by is VisionZip's, above"),
     "vmtc": ("none found", "", "written from the paper, which leaves the number of clusters open"),
     "vscan": ("Tencent/SelfEvolvingAgent, VScan", "MIT", READ),
 }

@@ -45,7 +45,7 @@ class TestContest:
         def refuse(*_):
             raise AssertionError("the limit chose")
 
-        monkeypatch.setattr(tokenprune.Pipeline, "select", refuse)
+        monkeypatch.setattr("tokenprune.stage.Stage.select", refuse)
         contest.limit()
         with pytest.raises(AssertionError, match="the limit chose"):
             contest.pruned()

@@ -7,7 +7,8 @@ from families.cases import CASES
 from transformers import DynamicCache
 
 import tokenprune
-from tokenprune.errors import AttachError, BudgetError
+from tokenprune import Scorer
+from tokenprune.errors import AttachError, BudgetError, UnsupportedMode
 from tokenprune.family import family_of
 from tokenprune.measure.blank import blank_prompt
 from tokenprune.measure.conventions import CONVENTIONS, by_formula
@@ -51,7 +52,7 @@ class TestAgainstARealRun:
             else:
                 with tokenprune.attach(model, pipeline) as attached:
                     model(**inputs, past_key_values=cache, logits_to_keep=1)
-                assert attached.receipt.after < attached.receipt.before
+                assert attached.receipt.average < attached.receipt.before
         return counted.total, sum(layer.keys.numel() + layer.values.numel() for layer in cache.layers)
 
     def test_with_all_tokens(self, both):
@@ -60,7 +61,7 @@ class TestAgainstARealRun:
         assert (cost.total, sum(cost.cache)) == self.real(model, found, None)
         assert min(cost.vision, cost.projector, cost.decode) > 0
 
-    @pytest.mark.parametrize("name", ["vispruner", "divprune"])
+    @pytest.mark.parametrize("name", ["vispruner", "divprune", "cdpruner"])
     def test_pruned(self, both, name):
         model, found = both
         pipeline = tokenprune.load(name, budget=0.4)
@@ -78,6 +79,51 @@ def parts():
     for index, layer in enumerate(model.model.language_model.layers):
         layer.self_attn.layer_idx = index
     return model, LanguageCost(family_of(model), subject(model).model)
+
+
+class Looks(Scorer):
+    """What the words of the question, or the last token, look at, heads alike."""
+
+    wish: str
+
+    @property
+    def reads(self):
+        return frozenset({self.wish})
+
+    def score(self, tokens):
+        seen = tokens.cue(self.wish)
+        return seen.flatten(1, -2).mean(1) if seen.ndim > 2 else seen
+
+
+STAGES = {
+    "fastv": [{"site": {"llm_layer": 1}, "scorer": Looks(wish="last_attention@previous")}],
+    "this": [{"site": {"llm_layer": 1}, "scorer": Looks(wish="text_attention@this")}],
+    "both": [
+        {"scorer": "attention_received", "splitter": "equal"},
+        {"site": {"llm_layer": 1}, "scorer": Looks(wish="visual_attention@previous"), "diversifier": "max_min"},
+    ],
+}
+
+
+class TestStagesInside:
+    """The same, where tokens leave between the layers."""
+
+    @pytest.mark.parametrize("kind", STAGES)
+    @pytest.mark.parametrize("name", ["llava", "qwen2_5_vl"])
+    def test_a_real_run_counts_the_same(self, name, kind):
+        build, image = MODELS[name]
+        model = build()
+        found = subject(model, image)
+        stages = [{**one, "budget": f"{80 - 40 * nth}%"} for nth, one in enumerate(STAGES[kind])]
+        pipeline = tokenprune.load({"name": "inside", "stages": stages})
+        cost = found.pruned(pipeline)
+        assert (cost.total, sum(cost.cache)) == TestAgainstARealRun().real(model, found, pipeline)
+        assert cost.tokens[0] > cost.tokens[-1] > 0
+        assert cost.cue > 0
+
+    def test_a_smaller_image_is_no_choice(self):
+        with pytest.raises(UnsupportedMode, match="'downsample' shrinks the image and chooses nothing; leave it out"):
+            subject(tiny.llava()).pruned(tokenprune.load("downsample"))
 
 
 class TestTokensThatLeaveBetweenLayers:

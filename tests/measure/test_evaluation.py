@@ -124,7 +124,9 @@ def test_broken_images_are_noted_and_the_rest_is_asked(asker, tmp_path):
 def test_a_refusal_empties_its_cell_alone_and_is_tried_anew(asker, tmp_path, monkeypatch):
     cells = [*grid(["vscan", "vispruner"], [Budget.parse(28)]), Cell("later", "1%", reason="the least is 40%")]
     task, found = Task("t", TASK.rows[:2], TASK.metric, {}), ledger_at(tmp_path / "answers.jsonl")
-    evaluate(asker, task, cells, found, 2)
+    told = []
+    evaluate(asker, task, cells, found, 1, told.append)
+    assert sum(told) == 6  # a bar over what is missing comes to its end
     _, refused, fine, unreached = results(task, cells, found)
     assert "this encoder has 5" in refused.reason
     assert (refused.score, refused.share, refused.questions) == (None, None, 0)

@@ -55,8 +55,8 @@ def test_nothing_wraps_around_the_border():
 def test_hiprune_keeps_anchors_their_neighbours_and_registers():
     early, late = torch.zeros(1, 100), torch.zeros(1, 100)
     early[0, 55], late[0, 7], late[0, 3] = 1, 2, 1
-    cues = {"received_attention@8": early, "received_attention": late}
     found = load("hiprune", budget=7).replace(splitter={"use": "equal", "important": 0.15})
+    cues = {name: early if "@" in name else late for name in found.reads}
     selection = found.select(VisualTokens.on_grid(torch.zeros(1, 100, 2), (10, 10), cues=cues))
     assert selection.important.nonzero()[:, 1].tolist() == [55]
     assert selection.diverse.nonzero()[:, 1].tolist() == [3, 7, 45, 54, 56, 65]

@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tokenprune import VisualTokens, load
+from tokenprune import Budget, VisualTokens, load
 from tokenprune_strategies.cls_attention import ClsAttention
 
 SHAPES = [(1, 70, 16), (3, 150, 8)]
@@ -26,7 +26,9 @@ MADE = {
 }
 NAMES = [*SHIPPED, *(pytest.param(made, id=name) for name, made in MADE.items())]
 FOLDING = ("visionzip", "prumerge_plus", "vscan", "vflowopt", "llavolta", "pool", "vmtc", "tome", "region")
-CUES = ("cls_attention", "cls_attention@5", "wide_cls_attention@-1", "received_attention@-2")
+INSIDE = ("fastv", "pyramiddrop", "sparsevlm", "sparsevlm_plus", "visiondrop", "dart", "v2drop", "visual_exit")
+CUES = ("cls_attention", "cls_attention@21%", "wide_cls_attention@-1", "received_attention@-2")
+CUES += ("received_attention@37%", "last_attention@previous", "last_attention@this")
 SYNCS = ("_local_scalar_dense", "nonzero", "aten.equal", "masked_select", "unique", "is_nonzero")
 
 
@@ -37,27 +39,40 @@ def drawn(shape, seed=0, device="cpu", counts=None, group=None):
     x, attention = torch.randn(shape, generator=g), torch.rand(batch, 4, count, generator=g)
     valid = None if counts is None else (torch.arange(count) < torch.tensor(counts)[:, None]).to(device)
     cues = dict.fromkeys(CUES, attention)
-    cues |= {"received_attention@8": attention, "received_attention": attention.flip(2)}
-    cues |= {name: torch.randn(batch, 6, count, generator=g) for name in ("mean_keys", "keys@-1")}
-    cues["question"] = torch.randn(batch, 4, shape[2], generator=g)
+    cues |= {
+        "received_attention": attention.flip(2),
+        "text_attention@previous": attention[:, :, None].expand(-1, -1, 4, -1),
+    }
+    for name in ("visual_attention@this", "layer_change", "previous_scores"):
+        cues[name] = attention[:, 0]
+    cues["text_prior@previous"] = attention
+    keys = ("mean_keys", "keys@-1", "keys@previous", "mean_keys@this")
+    cues |= {name: torch.randn(batch, 6, count, generator=g) for name in keys}
+    cues["text_keys@previous"], cues["inputs"] = torch.randn(batch, 4, 6, generator=g), x
+    cues |= {name: torch.randn(batch, 4, shape[2], generator=g) for name in ("question", "text_states")}
     rest = {"cues": {name: cue.to(device) for name, cue in cues.items()}, "valid": valid, "group": group}
     return VisualTokens.on_grid(x.to(device), (10, count // 10), **rest)
 
 
-@pytest.mark.parametrize("name", [*NAMES, *FOLDING])
+def selections(name, tokens):
+    """What each stage of a pipeline chooses, each of them from all tokens."""
+    return [stage.select(tokens, Budget.parse(33)) for stage in load(name).stages]
+
+
+@pytest.mark.parametrize("name", [*NAMES, *FOLDING, *INSIDE])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_device_that_knows_no_values_will_do(name, shape):
     """The meta device has shapes only: reading a value from it is an error, and so is mixing it with another."""
-    selection = load(name, budget=33).select(drawn(shape, device="meta"))
-    assert selection.mask.shape == shape[:2]
+    for selection in selections(name, drawn(shape, device="meta")):
+        assert selection.mask.shape == shape[:2]
 
 
-@pytest.mark.parametrize("name", [*NAMES, *FOLDING])
+@pytest.mark.parametrize("name", [*NAMES, *FOLDING, *INSIDE])
 def test_ragged_tokens_are_counted_once_and_never_looked_at_again(name):
     counts = [150, 40, 9]
     tokens = drawn(SHAPES[1], device="meta", counts=counts)
     tokens._memo["counts"] = torch.tensor(counts)
-    assert load(name, budget=33).select(tokens).mask.shape == (3, 150)
+    assert all(selection.mask.shape == (3, 150) for selection in selections(name, tokens))
 
 
 class Record(TorchDispatchMode):
@@ -112,14 +127,14 @@ class Guard(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("counts", [None, [150, 40, 9]])
-@pytest.mark.parametrize("name", [*NAMES, *FOLDING])
+@pytest.mark.parametrize("name", [*NAMES, *FOLDING, *INSIDE])
 def test_no_operation_waits_for_a_value(name, counts):
-    tokens, pipeline = drawn(SHAPES[1], counts=counts, group=torch.tensor([0, 0, 1])), load(name, budget=33)
+    tokens = drawn(SHAPES[1], counts=counts, group=torch.tensor([0, 0, 1]))
     assert tokens.counts.sum() > 0  # the one thing that is read: how many tokens are valid
     with Guard(tokens.features, *tokens.cues.values(), tokens.place) as guard:
-        selection = pipeline.select(tokens)
-    parts = (selection.important, selection.diverse, selection.merged)
-    assert name == "random" or any(id(part) in guard.drawn for part in parts)
+        found = selections(name, tokens)
+    parts = [part for one in found for part in (one.important, one.diverse, one.merged)]
+    assert name in ("random", "visual_exit") or any(id(part) in guard.drawn for part in parts)
 
 
 @pytest.mark.parametrize("read", [lambda x: x.sum().item(), lambda x: x[x > 0].sum(), lambda x: float(x.sum())])

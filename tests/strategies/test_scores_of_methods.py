@@ -78,6 +78,8 @@ def test_what_is_read_of_a_layer():
     assert torch.equal(AttentionReceived(layer=3).score(tokens), X[..., 0].abs())
     assert AttentionReceived().reads == {"received_attention"}
     close(KeyNorm(layer=-2).score(tokens), X.abs().sum(-1))
+    for layer in ("previous", "this"):
+        assert KeyNorm(layer=layer).reads == {f"keys@{layer}"}
     close(KeyNorm(norm="l2", sign=-1).score(tokens), -2 * X.square().sum(-1).sqrt())
     close(HiddenNorm().score(tokens), X.square().sum(-1).sqrt())
     close(HiddenNorm(norm="l1", sign=-1).score(tokens), -X.abs().sum(-1))

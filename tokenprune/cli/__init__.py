@@ -11,6 +11,7 @@ import typer
 
 from tokenprune.cli.benching import bench
 from tokenprune.cli.citing import cite
+from tokenprune.cli.comparing import compare
 from tokenprune.cli.counting import flops
 from tokenprune.cli.demonstration import demo
 from tokenprune.cli.describing import schema
@@ -22,11 +23,12 @@ from tokenprune.cli.running import run
 from tokenprune.cli.showing import show
 from tokenprune.cli.starting import new_strategy
 from tokenprune.cli.validating import validate
+from tokenprune.cli.viewing import view
 
 __all__ = ["app"]
 
 COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
-    "Try": {"demo": demo, "run": run},
+    "Try": {"demo": demo, "run": run, "view": view, "compare": compare},
     "Look around": {"list": listing, "show": show, "inspect": inspect, "doctor": doctor, "cite": cite},
     "Measure": {"eval": evaluating, "bench": bench, "flops": flops},
     "Compose": {"validate": validate, "schema": schema, "new-strategy": new_strategy},

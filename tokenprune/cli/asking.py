@@ -74,34 +74,43 @@ def ask_both(
 
 
 def read(model: Any, processor: Any, image: Image, prompt: str) -> Any:
+    """The inputs for one image and a prompt, where the model is and in its number format."""
+    return prepared(processor, image, prompt).to(model.device, model.dtype)
+
+
+def prepared(processor: Any, image: Image, prompt: str) -> Any:
     """The inputs for one image and a prompt: through the chat template if there is one, else image first."""
     if getattr(processor, "chat_template", None):
         turn = [{"type": "image", "image": image}, {"type": "text", "text": prompt}]
-        inputs = processor.apply_chat_template(
+        return processor.apply_chat_template(
             [{"role": "user", "content": turn}],
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
         )
-    else:
-        inputs = processor(images=image, text=f"{processor.image_token}\n{prompt}", return_tensors="pt")
-    return inputs.to(model.device, model.dtype)
+    return processor(images=image, text=f"{processor.image_token}\n{prompt}", return_tensors="pt")
 
 
 def answered(model: Any, processor: Any, inputs: Mapping[str, Any], new_tokens: int | None = None) -> Answer:
     """Generate greedily, and count the FLOPs up to the first new token on the way."""
-    import torch
-
     from tokenprune.measure.flops import flops
 
-    limit = new_tokens or model.generation_config.max_new_tokens or NEW_TOKENS
-    with torch.no_grad(), flops() as counted:
+    with flops() as counted:
         first = _First(counted)
-        output = model.generate(**inputs, do_sample=False, max_new_tokens=limit, stopping_criteria=[first])
-    said = output[:, inputs["input_ids"].shape[1] :]  # [1, new]
-    text = processor.batch_decode(said, skip_special_tokens=True)[0].strip()
+        text = said(model, processor, inputs, new_tokens, stopping_criteria=[first])
     return Answer(text, first.flops, first.by_module.get(type(model).__name__, 0))
+
+
+def said(model: Any, processor: Any, inputs: Mapping[str, Any], new_tokens: int | None = None, **options: Any) -> str:
+    """Generate greedily; the new tokens as text."""
+    import torch
+
+    limit = new_tokens or model.generation_config.max_new_tokens or NEW_TOKENS
+    with torch.no_grad():
+        output = model.generate(**inputs, do_sample=False, max_new_tokens=limit, **options)
+    new = output[:, inputs["input_ids"].shape[1] :]  # [1, new]
+    return str(processor.batch_decode(new, skip_special_tokens=True)[0].strip())
 
 
 class _First:

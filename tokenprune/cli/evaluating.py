@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tokenprune.cli import completing
 from tokenprune.cli.options import AsJson, Debug, Device, DtypeName, ModelName, NewTokens
 from tokenprune.cli.terminal import CommandError, print_json, reported, stdout
 
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
     from tokenprune.measure.tables import Grid
     from tokenprune.measure.task import Task
 
-Names = Annotated[str, typer.Option("--pipelines", metavar="NAMES", help="Names or YAML files, with commas; or 'all'.")]
+Names = Annotated[
+    str,
+    typer.Option(
+        "--pipelines",
+        metavar="NAMES",
+        help="Names or YAML files, with commas; or 'all'.",
+        autocompletion=completing.several_pipelines,
+    ),
+]
 Budgets = Annotated[str, typer.Option("--budgets", metavar="LIST", help="Tokens kept of an image: 64,11.1%,...")]
 TaskName = Annotated[
     str,

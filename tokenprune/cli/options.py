@@ -96,7 +96,13 @@ ModelSize = Annotated[
 ]
 Pipelines = Annotated[
     list[str] | None,
-    typer.Option("--pipeline", metavar="NAME|FILE", help="May be repeated.", show_default="vispruner"),
+    typer.Option(
+        "--pipeline",
+        metavar="NAME|FILE",
+        help="May be repeated.",
+        show_default="vispruner",
+        autocompletion=completing.pipelines,
+    ),
 ]
 Budgets = Annotated[
     list[str] | None,

@@ -1,4 +1,4 @@
-"""``tokenprune show``: one pipeline."""
+"""``tokenprune show``: one pipeline, or one part."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import typer
 from tokenprune.cli import completing
 from tokenprune.cli.catalogue import yaml_text
 from tokenprune.cli.options import AsJson, Debug
-from tokenprune.cli.terminal import note, print_json, reported
+from tokenprune.cli.terminal import CommandError, note, print_json, reported
+from tokenprune.registry import list_pipelines, list_strategies
 
 if TYPE_CHECKING:
     from tokenprune.pipeline import Pipeline
@@ -25,26 +26,61 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A registered pipeline, or a YAML file.", metavar="NAME|FILE", autocompletion=completing.pipelines
+            help="A pipeline, a YAML file, or a part.",
+            metavar="NAME|FILE",
+            autocompletion=completing.pipelines,
         ),
     ],
     as_yaml: Annotated[bool, typer.Option("--yaml", help="Print YAML to start a pipeline of your own from.")] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Print the YAML of a pipeline; --json prints every setting, defaults included."""
+    """Print a pipeline: its YAML, its paper, what it reads, its parts; or one part, as in 'scorers:cls_attention'."""
     if as_yaml and as_json:
         raise typer.BadParameter("write --yaml or --json, not both")
     with reported(debug):
-        if as_json:
-            from tokenprune import load
-
-            print_json(resolved(load(name)))
-        elif as_yaml:
+        if as_yaml:
             typer.echo(with_schema(yaml_text(name)), nl=False)
             note("note", f"give it a name of its own, and '{SCHEMA_COMMAND}' beside it tells editors its keys")
+        elif kind := _kind_of(name):
+            _show_part(kind, name.rpartition(":")[2], as_json)
         else:
-            typer.echo(yaml_text(name), nl=False)
+            _show_pipeline(name, yaml_text(name), as_json)
+
+
+def _kind_of(name: str) -> str | None:
+    """The kind of part that a name means: the one before its colon, or the only one where no pipeline is called so."""
+    kind, colon, _ = name.rpartition(":")
+    kinds = [one for one, names in list_strategies().items() if (kind == one if colon else name in names)]
+    if name in list_pipelines() or not kinds:
+        return None
+    if len(kinds) > 1:
+        raise CommandError(
+            f"{name!r} is a name of several kinds; write {' or '.join(f'{one}:{name}' for one in kinds)}"
+        )
+    return kinds[0]
+
+
+def _show_part(kind: str, name: str, as_json: bool) -> None:
+    from tokenprune.about import part
+    from tokenprune.cli.sheet import part_text
+
+    found = part(kind, name)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        typer.echo(part_text(found))
+
+
+def _show_pipeline(name: str, text: str, as_json: bool) -> None:
+    from tokenprune import load
+    from tokenprune.cli.sheet import about, pipeline_text
+
+    pipeline, registered = load(name), name in list_pipelines()
+    if as_json:
+        print_json({"pipeline": resolved(pipeline), **about(name, pipeline, registered)})
+    else:
+        typer.echo(f"{text.rstrip()}\n\n{pipeline_text(name, pipeline, registered)}", nl=False)
 
 
 def with_schema(text: str) -> str:

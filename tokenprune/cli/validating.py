@@ -44,7 +44,8 @@ def validate(
                 _print(source, lines, mistakes)
         count, wrong = sum(len(mistakes) for _, mistakes in found.values()), sum(bool(m) for _, m in found.values())
         if wrong:
-            note("error", f"{count} mistake{'s' * (count != 1)} in {wrong} of {len(found)} files", "bold red")
+            many = f"{count} mistake{'s' * (count != 1)} in {wrong} of {len(found)} file{'s' * (len(found) != 1)}"
+            note("error", many, "bold red")
             raise typer.Exit(1)
 
 

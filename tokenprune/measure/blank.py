@@ -91,12 +91,17 @@ def blank_prompt(family: Family, model: Model, pixels: Mapping[str, Any], rows: 
     words = int(model.config.get_text_config().vocab_size)
     drawn = torch.randint(_FIRST, max(_FIRST + 1, words - 1), (text,), generator=torch.Generator().manual_seed(0))
     drawn = torch.where(drawn == place, _FIRST, drawn)
-    before = text // 4
+    before = text - words_after(text)
     ids = torch.cat([drawn[:before], torch.full((rows,), place), drawn[before:]])[None]  # [1, text + rows]
     call: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **pixels}
     takes = _arguments(model, "forward")
     kinds = {name: (ids == place).long() for name in ("mm_token_type_ids", "token_type_ids") if name in takes}
     return {**call, **kinds}
+
+
+def words_after(text: int) -> int:
+    """How many of so many tokens of text follow the image in `blank_prompt`; they are the question."""
+    return text - text // 4
 
 
 def visual(family: Family, model: Model, ids: Tensor) -> Tensor:

@@ -8,20 +8,22 @@ from typing import Any
 
 import torch
 
-from tokenprune.budget import Budget
 from tokenprune.configs import laid_out
-from tokenprune.errors import BudgetError
+from tokenprune.entry import budgets_of, enter
+from tokenprune.errors import BudgetError, UnsupportedMode
 from tokenprune.family import Family, Model, family_of
 from tokenprune.listen import cue_sources
-from tokenprune.measure.blank import blank_pixels
+from tokenprune.measure.blank import blank_pixels, words_after
 from tokenprune.measure.conventions import Convention, by_formula
 from tokenprune.measure.flops import flops
+from tokenprune.measure.inside_cost import count_inside
 from tokenprune.measure.layers import LanguageCost
 from tokenprune.measure.sizes import Described
 from tokenprune.measure.vision_cost import VisionCost, asked, count_vision, random_tokens
 from tokenprune.pipeline import Pipeline
 from tokenprune.placeholders import Size
 from tokenprune.seams import check_seams
+from tokenprune.standard_layers import check_inside
 from tokenprune.tokens import SPACES, TEXT, VisualTokens
 
 
@@ -99,8 +101,7 @@ class Subject:
     def full(self) -> Cost:
         """The model as it is."""
         encoded = random_tokens(self.family, self.model, self.pixels, self.vision.ran, "projected")
-        count = int(encoded.tokens.counts.sum())
-        separators = int((encoded.index < 0).sum())
+        count, separators = int(encoded.tokens.counts.sum()), int((encoded.index < 0).sum())
         return self.cost([count] * self.language.depth, separators)
 
     def cost(self, tokens: Sequence[int], separators: int = 0) -> Cost:
@@ -132,21 +133,23 @@ class Subject:
             MissingCue: the pipeline reads what this model does not give.
             BudgetError: the budget is more than the image has.
         """
-        seen = self._listened(pipeline)
-        encoded = asked(
-            random_tokens(self.family, self.model, self.pixels, seen.ran, pipeline.stages[0].space), self.text
-        )
-        check_budget(pipeline.kept, encoded.tokens)
+        check_inside(self.family, self.model, pipeline)
+        seen, space = self._listened(pipeline), pipeline.stages[0].space
+        encoded = random_tokens(self.family, self.model, self.pixels, seen.ran, space)
+        encoded = asked(encoded, words_after(self.text))
+        check_budget(pipeline, encoded.tokens)
+        budgets = budgets_of(pipeline, encoded.tokens, self.language.depth)
         with flops() as counted:
-            selection = pipeline.select(encoded.tokens)
+            selection = enter(pipeline, encoded.tokens, budgets)
         separators = 0 if pipeline.separators == "drop" else int((encoded.index < 0).sum())
-        kept = int(selection.mask.sum())
+        kept, around = int(selection.mask.sum()), separators + self.text
+        left, cue, choice = count_inside(self.language, pipeline, encoded.tokens, budgets, kept, around)
         return replace(
-            self.cost([kept] * self.language.depth, separators),
+            self.cost(left, separators),
             pipeline=pipeline.name,
-            budget=str(pipeline.budget),
-            cue=seen.tower - self.vision.tower,
-            selection=counted.total,
+            budget=str(pipeline.budget or "as written"),
+            cue=seen.tower - self.vision.tower + cue,
+            selection=counted.total + choice,
         )
 
     def _listened(self, pipeline: Pipeline) -> VisionCost:
@@ -159,12 +162,18 @@ class Subject:
         return self._heard[key]
 
 
-def check_budget(budget: Budget, tokens: VisualTokens) -> None:
-    """See whether a number of tokens is one that there is.
+def check_budget(pipeline: Pipeline, tokens: VisualTokens) -> None:
+    """See whether a pipeline chooses among tokens at all, and a number of them is one that there is.
 
     Raises:
+        UnsupportedMode: it takes a smaller image instead.
         BudgetError: no unit has so many.
     """
+    if pipeline.stages[0].site == "image":
+        raise UnsupportedMode(
+            f"{pipeline.name!r} shrinks the image and chooses nothing; leave it out, and take a smaller --image"
+        )
+    budget = pipeline.kept
     counts = tokens.counts.tolist()
     most = max(sum(counts[row] for row in rows) for rows, _ in budget.units(tokens))
     if not budget.share and budget.amount > most:

@@ -52,7 +52,10 @@ def evaluate(
     for cell in cells:
         ledger.refused.pop(cell.key, None)  # tried anew
     for start in range(0, len(task.rows), batch):
+        before = set(ledger.refused)
         _Batch(asker, task.rows[start : start + batch], ledger, advance).ask(cells)
+        for key in set(ledger.refused) - before:
+            advance(sum(not ledger.has(key, row.key) for row in task.rows))
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,9 @@ class _Batch:
         full = self.asker.ask(inputs)
         with encoding_once():
             for cell in todo:
-                count = len(self._todo(cell, rows))
-                self.ledger.add(self._lines(cell, rows, inputs, full))
-                self.advance(count)
+                lines = self._lines(cell, rows, inputs, full)
+                self.ledger.add(lines)
+                self.advance(sum("said" in line for line in lines))
 
     def _todo(self, cell: Cell, rows: Sequence[Row]) -> list[Row]:
         if cell.key in self.ledger.refused:

@@ -49,10 +49,11 @@ class LanguageCost:
         self.model, self.config = model, model.config.get_text_config()
         self.language: Any = submodule(model.base_model, family.language_model)
         self.depth = int(self.config.num_hidden_layers)
-        self.path = self._layers()
+        self.path = self._path()
+        self.layers: Any = submodule(self.language, self.path)
         self._known: dict[int, Costs] = {}
 
-    def _layers(self) -> str:
+    def _path(self) -> str:
         """The path of the list of layers."""
         for name, module in self.language.named_modules():
             if isinstance(module, nn.ModuleList) and len(module) == self.depth and name.endswith("layers"):
@@ -66,15 +67,19 @@ class LanguageCost:
         return self._known[slots]
 
     def _count(self, slots: int) -> Costs:
-        from transformers import DynamicCache
-
-        cache = DynamicCache(config=self.config)
+        cache = self._empty()
         whole = self._run(slots, cache)
         kept = [sum(part.numel() for part in _kept(layer)) for layer in cache.layers]
         one = self._run(1, cache)
         prefill, decode = self._split(whole), self._split(one)
         around, beside = whole.total - sum(prefill), one.total - sum(decode)
         return Costs(prefill, decode, kept, around, beside)
+
+    def _empty(self) -> Any:
+        """A cache; without one the model reads values to make its mask."""
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.config)
 
     def _run(self, slots: int, cache: Any) -> Counted:
         """So many slots more, and the logits of the last.
@@ -95,6 +100,23 @@ class LanguageCost:
                 "a real run with tokenprune.measure.flops"
             ) from problem
         return counted
+
+    @property
+    def width(self) -> int:
+        """Of its hidden states."""
+        return int(self.model.get_input_embeddings().weight.shape[-1])
+
+    def given(self, layer: Any, slots: int) -> tuple[torch.Tensor, dict[str, Any]]:
+        """What a layer is given of a prompt of so many slots: states [1, slots, C], and the rest but for the cache."""
+        found: list[Any] = []
+        hook = layer.register_forward_pre_hook(lambda _, *given: found.append(given), with_kwargs=True)
+        try:
+            self._run(slots, self._empty())
+        finally:
+            hook.remove()
+        (args, named) = found[0]
+        rest = {name: value for name, value in named.items() if name not in ("past_key_values", "hidden_states")}
+        return (args[0] if args else named["hidden_states"]), rest
 
     def _split(self, counted: Counted) -> list[int]:
         stem = f"{type(self.language).__name__}.{self.path}"

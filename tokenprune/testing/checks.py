@@ -94,7 +94,7 @@ def check_merger(merger: Merger, cues: Cues | None = None, examples: int = 10, d
 
 
 def check_pipeline(pipeline: Pipeline, cues: Cues | None = None, examples: int = 10, device: str = "cpu") -> None:
-    """Exactly the budget of every unit, valid tokens only, in disjoint masks; the same pipeline after YAML.
+    """In every stage exactly the budget of every unit, valid tokens only, in disjoint masks; the same after YAML.
 
     Args:
         pipeline: what is checked, under budgets of every kind.
@@ -104,11 +104,14 @@ def check_pipeline(pipeline: Pipeline, cues: Cues | None = None, examples: int =
     """
     again = load(yaml.safe_load(pipeline.to_yaml()))
     require(again == pipeline, f"{pipeline.name!r} is the same pipeline after a trip through YAML", again)
-    reads = pipeline.reads
-    drawn = [st.tuples(visual_tokens((kind,), reads, cues, device=device), budgets()) for kind in KINDS]
-    exact = [st.tuples(visual_tokens(("exact",), reads, cues, (torch.float32,), device), budgets())] * len(KINDS)
-    search(pipeline, drawn, partial(selections_are_sound, pipeline), examples)
-    search(pipeline, exact, partial(selections_stand_alone, pipeline), examples)
+    placeless = {"site": None, "budget": None}
+    stages = {stage.model_copy(update=placeless): stage for stage in pipeline.stages}.values()  # each sort once
+    for stage in stages:
+        each = -(-examples // len(stages))
+        drawn = [st.tuples(visual_tokens((kind,), stage.reads, cues, device=device), budgets()) for kind in KINDS]
+        exact = visual_tokens(("exact",), stage.reads, cues, (torch.float32,), device)
+        search(pipeline, drawn, partial(selections_are_sound, stage), each)
+        search(pipeline, [st.tuples(exact, budgets())] * len(KINDS), partial(selections_stand_alone, stage), each)
 
 
 def _with_split(

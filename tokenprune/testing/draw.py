@@ -13,8 +13,9 @@ from torch import Tensor
 
 from tokenprune.budget import Budget
 from tokenprune.selection import Split
+from tokenprune.testing.inside import INSIDE, inside
 from tokenprune.testing.values import KINDS, attention, features
-from tokenprune.tokens import SPACES, TEXT, Cue, VisualTokens
+from tokenprune.tokens import SPACES, Cue, VisualTokens
 
 __all__ = ["DTYPES", "KINDS", "MakeCue", "as_code", "budgets", "splits", "visual_tokens"]
 
@@ -38,7 +39,7 @@ def visual_tokens(
         draw: given by hypothesis.
         kinds: what the features look like; see `KINDS`.
         reads: names of cues to draw, as in `Strategy.reads`; of ``"a|b"`` one, the other or both are there. Cues are
-            [B, H, N] or [B, N], not negative.
+            [B, H, N] or [B, N], not negative, unless their name says what they are; see `INSIDE`.
         cues: for cues of another shape or range, name -> function of the features [B, N, C].
         dtypes: what the features may be in.
         device: where the tensors are.
@@ -80,8 +81,8 @@ def _cue(draw: st.DrawFn, name: str, kind: str, x: Tensor, made: Mapping[str, Ma
     kind_of_cue = name.partition("@")[0]
     if name in made:
         value = made[name](x)
-    elif kind_of_cue in TEXT:  # [B, M, C]
-        value = features(kind, (x.shape[0], draw(st.integers(1, 3)), x.shape[2]), x.dtype, g).to(x.device)
+    elif kind_of_cue in INSIDE:
+        value = inside(kind_of_cue, kind, x, g)
     elif kind_of_cue in SPACES:  # [B, C, N], as wide as words
         value = features(kind, (x.shape[0], x.shape[1], x.shape[2]), x.dtype, g).to(x.device).mT
     elif kind_of_cue.endswith("keys"):  # [B, d, N]

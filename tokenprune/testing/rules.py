@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from tokenprune.budget import Budget
 from tokenprune.errors import MissingCue
-from tokenprune.pipeline import Pipeline
 from tokenprune.pool import Pool
 from tokenprune.selection import Selection, Split
+from tokenprune.stage import Stage
 from tokenprune.strategy import BudgetSplitter, Diversifier, Scorer
 from tokenprune.testing.draw import modest
 from tokenprune.testing.search import alike, alone, prompts, require, settled, spoilt
@@ -87,16 +89,16 @@ def choices_stand_alone(diversifier: Diversifier, tokens: VisualTokens, split: S
         require(alike(lone, chosen[there]), rule, f"{lone.tolist()} alone")
 
 
-def selections_are_sound(pipeline: Pipeline, tokens: VisualTokens, budget: Budget) -> None:
+def selections_are_sound(stage: Stage, tokens: VisualTokens, budget: Budget) -> None:
     """Disjoint masks of valid tokens, exactly the budget of each unit."""
-    selection = settled(pipeline.replace(budget=budget).select, tokens, _same_selection)
+    selection = settled(partial(stage.select, budget=budget), tokens, _same_selection)
     check_mask("important", selection.important, tokens)
     check_mask("diverse", selection.diverse, tokens)
     check_mask("merged", selection.merged, tokens)
     often = selection.important.byte() + selection.diverse.byte() + selection.merged.byte()
     require((often <= 1).all(), "important, diverse and merged share no token", often.tolist())
     for rows, total in budget.units(tokens):
-        _check_total(pipeline.adaptive, tokens, rows, total, selection.counts.cpu()[rows].tolist())
+        _check_total(stage.adaptive, tokens, rows, total, selection.counts.cpu()[rows].tolist())
 
 
 def _check_total(adaptive: bool, tokens: VisualTokens, rows: list[int], total: int, given: list[int]) -> None:
@@ -108,9 +110,9 @@ def _check_total(adaptive: bool, tokens: VisualTokens, rows: list[int], total: i
     require(sum(given) >= min(1, total), f"rows {rows} keep a token at least", given)
 
 
-def selections_stand_alone(pipeline: Pipeline, tokens: VisualTokens, budget: Budget) -> None:
+def selections_stand_alone(stage: Stage, tokens: VisualTokens, budget: Budget) -> None:
     """Invalid tokens and other prompts change no selection; on exact tokens."""
-    select = pipeline.replace(budget=budget).select
+    select = partial(stage.select, budget=budget)
     selection = select(tokens)
     other = select(spoilt(tokens))
     rule = f"tokens that are not valid change no selection: {selection.mask.tolist()}"

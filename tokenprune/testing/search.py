@@ -108,10 +108,10 @@ def spoilt(tokens: VisualTokens) -> VisualTokens:
 
 
 def _overwrite(cue: Any, dropped: Tensor) -> Tensor:
-    """Per-token cues only; [B, H, N] or [B, N]."""
+    """Per-token cues only; [B, N], [B, H, N] or [B, H, R, N]."""
     value: Tensor = cue if isinstance(cue, Tensor) else cue()
     if value.shape == dropped.shape:
         return value.masked_fill(dropped, 3.0)
-    if value.ndim == 3 and (len(value), value.shape[-1]) == tuple(dropped.shape):
-        return value.masked_fill(dropped[:, None], 3.0)
+    if value.ndim > 2 and (len(value), value.shape[-1]) == tuple(dropped.shape):
+        return value.masked_fill(dropped.view(len(value), *[1] * (value.ndim - 2), -1), 3.0)
     return value

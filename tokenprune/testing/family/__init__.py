@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.testing.family.geometry import cues_are_eager, features_are_inputs, places_are_pixels
+from tokenprune.testing.family.inside import equals_masked_layers
 from tokenprune.testing.family.oracles import equals_masked, equals_run_by_hand, streams_are_cut_alike
 from tokenprune.testing.family.report import Report, Verdict, verdict
 from tokenprune.testing.family.runs import (
@@ -45,6 +46,7 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
     "loop": loop_is_generate,
     "detach": detaches,
     "receipt": receipt_is_true,
+    "inside": equals_masked_layers,
     "cue": cues_are_eager,
     "features": features_are_inputs,
     "place": places_are_pixels,
