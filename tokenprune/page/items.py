@@ -23,12 +23,14 @@ class Run:
     Args:
         image: of its receipt.
         answers: what the model said to each question.
-        stages: of a pipeline with several, (where, the same image after that stage), first to last.
+        stages: of a pipeline that goes on choosing inside the language model, (which layers, the image as they see it).
+        average: its tokens, averaged over the layers. None: as many as there are.
     """
 
     image: ImageReceipt
     answers: Sequence[str] = ()
     stages: Sequence[tuple[str, ImageReceipt]] = ()
+    average: float | None = None
 
     def plain(self) -> dict[str, Any]:
         """As the page reads it."""
@@ -37,6 +39,7 @@ class Run:
             "kept": digits(self.image),
             "before": self.image.before,
             "after": self.image.after,
+            "average": self.average if self.stages else None,
             "counts": {int(one): count for one in COLOURS if (count := int((why == one).sum()))},
             "answers": list(self.answers),
             "stages": [{"label": name, "kept": digits(one), "after": one.after} for name, one in self.stages],
