@@ -101,7 +101,9 @@ def _summed(stream: Tensor, source: Tensor, target: Tensor, weight: Tensor, stay
     if stay is None:
         return stream.index_copy(0, places, new.to(stream.dtype))
     kept = stay[places]
-    return stream[stay].index_copy_(0, (stay.cumsum(0) - 1)[places[kept]], new[kept].to(stream.dtype))
+    if not kept.all():
+        places, new = places[kept], new[kept]
+    return stream[stay].index_copy_(0, (stay.cumsum(0) - 1)[places], new.to(stream.dtype))
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from tokenprune.cue_names import LLM_CUES, OF_LAYER, PREVIOUS
 from tokenprune.errors import MissingCue, UnsupportedMode
 from tokenprune.family import Family, Model, submodule
 from tokenprune.pipeline import Pipeline
-from tokenprune.tokens import LLM_CUES, OF_LAYER, PREVIOUS
 
 _READ = frozenset(
     {

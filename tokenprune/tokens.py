@@ -10,23 +10,11 @@ import torch
 from torch import Tensor
 
 from tokenprune.errors import MissingCue
+from tokenprune.ranks import leading as leading
+from tokenprune.ranks import ranking as ranking
+from tokenprune.ranks import top as top
 
 Cue = Tensor | Callable[[], Tensor]
-OF_LAYER = frozenset(  # cues of one layer of the language model: ``NAME@previous`` or ``NAME@this``
-    (
-        "last_attention",
-        "text_attention",
-        "visual_attention",
-        "last_prior",
-        "text_prior",
-        "keys",
-        "mean_keys",
-        "text_keys",
-    )
-)
-LLM_CUES = OF_LAYER | {"layer_change", "text_states", "inputs"}
-PREVIOUS = "previous_scores"  # of the stage before
-_MANY = 4096  # scores; of fewer a sort is faster
 TEXT = frozenset({"question", "question_ids"})  # of a row's prompt: [B, M, C], zero where shorter; [B, M, 1], -1 there
 SPACES = frozenset({"encoder", "projected"})  # the tokens' vectors in a space: [B, C, N], as those of keys
 
@@ -156,55 +144,3 @@ class VisualTokens:
     def cues_read(self) -> tuple[str, ...]:
         """Names of the cues that were read so far, in order."""
         return tuple(key[1] for key in self._memo if isinstance(key, tuple))
-
-
-def ranking(scores: Tensor, among: Tensor | None = None) -> Tensor:
-    """[B, N] int64, tokens by falling score; ties to the lower index, NaN first.
-
-    Args:
-        scores: [B, N].
-        among: [B, N] bool, tokens that come before the others; or of whole numbers up to 2, the highest first.
-    """
-    order = scores.argsort(dim=-1, descending=True, stable=True)
-    if among is None:
-        return order
-    # A second stable sort, because -inf is a legal score.
-    return order.gather(1, among.gather(1, order).byte().argsort(dim=-1, descending=True, stable=True))
-
-
-def leading(scores: Tensor, count: int, among: Tensor | None = None) -> Tensor:
-    """[..., count] int64, the first of `ranking`, without a sort of all where that costs more.
-
-    A float32 as a whole number of the same order, and below it the index from behind: so no two are alike, and what is
-    picked depends neither on the device nor on how it picks.
-    """
-    size = scores.shape[-1]
-    if scores.dtype != torch.float32 or scores.numel() < _MANY:
-        return ranking(scores, among)[..., :count]
-    bits = scores.masked_fill(scores.isnan(), torch.nan).add_(0.0).view(torch.int32)  # -0 and 0 are one number
-    order = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long() << 30
-    order += torch.arange(size - 1, -1, -1, device=scores.device)
-    if among is not None:
-        order += (among.long() - 1) << 62
-    return order.topk(min(count, size), dim=-1).indices
-
-
-def top(scores: Tensor, counts: Tensor, among: Tensor | None = None) -> Tensor:
-    """Mask of the largest scores of each row; ties go to the lower index, NaN counts as the largest.
-
-    Args:
-        scores: [B, N].
-        counts: [B] int64 on the host, at most the number of true entries of ``among``.
-        among: [B, N] bool, the tokens to choose from. None: all.
-
-    Returns:
-        [B, N] bool with ``counts`` true entries a row.
-    """
-    most = int(counts.max()) if len(counts) else 0
-    order = leading(scores, most, among)
-    mask = torch.zeros_like(scores, dtype=torch.bool)
-    if bool((counts == most).all()):
-        return mask.scatter_(1, order, True)
-    rank = torch.arange(most, device=order.device)
-    taken = rank < counts.to(order.device, non_blocking=True)[:, None]  # [B, T]
-    return mask.scatter_(1, order, taken)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tokenprune import Selection, Split, VisualTokens
 from tokenprune.errors import MissingCue
+from tokenprune.ranks import _MANY, leading, ranking, top
 from tokenprune.testing import visual_tokens
-from tokenprune.tokens import _MANY, leading, ranking, top
 
 X = torch.arange(24.0).reshape(2, 6, 2)
 

@@ -1,0 +1,60 @@
+"""Tokens by falling score; ties to the lower index on every device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_MANY = 2048  # scores; of fewer a sort is faster
+
+
+def ranking(scores: Tensor, among: Tensor | None = None) -> Tensor:
+    """[B, N] int64, tokens by falling score; ties to the lower index, NaN first.
+
+    Args:
+        scores: [B, N].
+        among: [B, N] bool, tokens that come before the others; or of whole numbers up to 2, the highest first.
+    """
+    order = scores.argsort(dim=-1, descending=True, stable=True)
+    if among is None:
+        return order
+    # A second stable sort, because -inf is a legal score.
+    return order.gather(1, among.gather(1, order).byte().argsort(dim=-1, descending=True, stable=True))
+
+
+def leading(scores: Tensor, count: int, among: Tensor | None = None) -> Tensor:
+    """[..., count] int64, the first of `ranking`, without a sort of all where that costs more.
+
+    A float32 as a whole number of the same order, and below it the index from behind: so no two are alike, and what is
+    picked depends neither on the device nor on how it picks.
+    """
+    size = scores.shape[-1]
+    if scores.dtype != torch.float32 or scores.numel() < _MANY:
+        return ranking(scores, among)[..., :count]
+    bits = scores.masked_fill(scores.isnan(), torch.nan).add_(0.0).view(torch.int32)  # -0 and 0 are one number
+    order = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long() << 30
+    order += torch.arange(size - 1, -1, -1, device=scores.device)
+    if among is not None:
+        order += (among.long() - 1) << 62
+    return order.topk(min(count, size), dim=-1).indices
+
+
+def top(scores: Tensor, counts: Tensor, among: Tensor | None = None) -> Tensor:
+    """Mask of the largest scores of each row; ties go to the lower index, NaN counts as the largest.
+
+    Args:
+        scores: [B, N].
+        counts: [B] int64 on the host, at most the number of true entries of ``among``.
+        among: [B, N] bool, the tokens to choose from. None: all.
+
+    Returns:
+        [B, N] bool with ``counts`` true entries a row.
+    """
+    most = int(counts.max()) if len(counts) else 0
+    order = leading(scores, most, among)
+    mask = torch.zeros_like(scores, dtype=torch.bool)
+    if bool((counts == most).all()):
+        return mask.scatter_(1, order, True)
+    rank = torch.arange(most, device=order.device)
+    taken = rank < counts.to(order.device, non_blocking=True)[:, None]  # [B, T]
+    return mask.scatter_(1, order, taken)
