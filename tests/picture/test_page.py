@@ -37,7 +37,7 @@ def test_an_item_is_what_the_receipt_says(one):
         [Question("what?", "a", "b")],
     )
     assert made["tokens"] == [[0, 0, 0], [0, 0, 1], [1, 0, 0], [1, 0, 1]]
-    assert made["rows"][0] == {"grid": [1, 2], "box": (0, 0, 40, 20), "again": True}
+    assert made["rows"][0] == {"grid": [1, 2], "box": [0, 0, 40, 20], "again": True}
     assert made["note"] == "roughly"
     assert made["questions"] == [{"text": "what?", "full": "a", "expected": "b"}]
     (pipeline,) = made["pipelines"]

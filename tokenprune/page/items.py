@@ -14,6 +14,7 @@ from tokenprune.page import FEW, inlined
 from tokenprune.painting import COLOURS, Why
 from tokenprune.placement import Placement
 from tokenprune.receipt import ImageReceipt
+from tokenprune.spots import Box
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def item(
         "height": image.height,
         "pixelated": max(image.size) <= FEW // 2,
         "note": placement.note,
-        "rows": [{"grid": grid, "box": box, "again": again} for grid, box, again in rows],
+        "rows": [{"grid": grid, "box": _rounded(box), "again": again} for grid, box, again in rows],
         "tokens": tokens,
         "questions": [asdict(question) for question in questions],
         "pipelines": [one.plain() for one in shown],
@@ -116,3 +117,8 @@ def item(
 def digits(image: ImageReceipt) -> str:
     """A digit for each token, a `Why`."""
     return "".join(map(str, np.maximum(whys(image), Why.DROPPED).tolist()))
+
+
+def _rounded(box: Box | None) -> list[float] | None:
+    """To a thousandth of a pixel."""
+    return None if box is None else [round(side, 3) for side in box]
