@@ -69,7 +69,7 @@ class Contest:
             )
         if pipeline.stages[0].site == "image":
             raise UnsupportedMode(
-                f"{pipeline.name!r} shrinks the image and chooses nothing, so there is no limit to compare it with; take "
+                f"{pipeline.name!r} shrinks the image and chooses nothing, so there is no limit to compare with; take "
                 "another pipeline, or time the model with a smaller --image"
             )
         self.image = self.family.modalities["image"]
