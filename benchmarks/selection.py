@@ -26,6 +26,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
+import yaml
 from rich.console import Console
 from torch import Tensor
 from transcriptions import choosing, merging, ranking
@@ -35,6 +36,7 @@ from transcriptions.problem import Problem, unit_of
 from tokenprune import Pipeline, load
 from tokenprune.measure.environment import environment
 from tokenprune.measure.paired import Ratio, interleave, ratio
+from tokenprune.registry import yaml_of
 from tokenprune_strategies.similarity import groups
 
 HERE = Path(__file__).resolve().parent
@@ -54,6 +56,7 @@ TRANSCRIPTIONS = {
     if getattr(found, "__module__", "") == module.__name__ and not name.startswith("_")
 }
 PAIRWISE = ("vispruner", "divprune", "cdpruner", "scope", "mmtok", "agilepruner", "id_selection", "adaptprune")
+PARTS = ("scorer", "splitter", "diversifier", "merger", "space")
 LEAST, SLACK = 0.9, 0.2  # times as fast as the transcription; or so many ms slower
 SLOW = 5.0  # seconds; what takes longer runs once more, everything else three times at least
 BOUNDS = {"visionzip": 5.0, "globalcom2_sequence": 5.0}
@@ -65,9 +68,12 @@ def bound(name: str, size: Problem) -> float:
 
 
 def pipeline_of(name: str, size: Problem) -> Pipeline:
-    of_image = name.startswith("globalcom2")
+    """A registered pipeline, or its stage before the language model, under the budget of a size."""
+    of_image, name = name.startswith("globalcom2"), name.removesuffix("_sequence")
     budget = size.keep * (size.batch // size.images) if of_image else f"{size.keep} per row"
-    return load(name.removesuffix("_sequence"), budget=budget)
+    whole = yaml.safe_load(yaml_of(name))
+    first = whole.get("stages", [whole])[0]
+    return load({"name": name, "budget": budget} | {key: value for key, value in first.items() if key in PARTS})
 
 
 def ours(name: str, size: Problem, merged: bool = True) -> Callable[[], tuple[Tensor, Tensor | None]]:
@@ -149,7 +155,8 @@ def table(lines: list[dict[str, Any]]) -> str:
     rows = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for line in lines:
         told = "{median:.2f} ({low:.2f} to {high:.2f}, {n})".format(**line["plain_to_ours"])
-        slow = "" if line["within"] else f", missed by {line['later_ms']:.2f} ms"
+        late = f" by {line['later_ms']:.2f} ms" if line["later_ms"] > 0 else ""
+        slow = "" if line["within"] else f", missed{late}"
         pairs = f"{line['ours_to_floor']['median']:.2f}" if line["ours_to_floor"] else ""
         share = f"{line['share_of_prefill']:.2%}".replace("0.00%", "< 0.01%")
         facts = (f"`{line['method']}`", line["size"], told, f"{line['bound']}{slow}", pairs)
@@ -161,10 +168,10 @@ def table(lines: list[dict[str, Any]]) -> str:
 def section(record: dict[str, Any]) -> str:
     """What the page says of a record."""
     where, missed = record["environment"], sum(not line["within"] for line in record["lines"])
-    load_, total = ", ".join(f"{one:.1f}" for one in record["load"]), len(record["lines"])
+    load_, total = " to ".join(f"{one:.1f}" for one in record["load"]), len(record["lines"])
     text = (
         f"{where['threads']} thread of {where['processor']} with {where['cpus']} cores, torch {where['torch']}, load "
-        f"{load_} before and after: read ratios, not times. {total - missed} of {total} lines are within their bounds."
+        f"from {load_}: read ratios, not times. {total - missed} of {total} lines are within their bounds."
     )
     return f"{text}\n\n{table(record['lines'])}"
 
@@ -176,7 +183,7 @@ def on_page(text: str, record: dict[str, Any]) -> str:
 
 
 def main(
-    only: Annotated[str, typer.Option(help="methods whose name holds this")] = "",
+    only: Annotated[str, typer.Option(help="methods whose name holds one of these, as in prune,zip")] = "",
     rows: Annotated[str, typer.Option(help="sizes that hold this")] = "",
     seconds: Annotated[float, typer.Option(help="so long for each line")] = 2.0,
     threads: Annotated[int, typer.Option(help="threads of torch")] = 1,
@@ -198,7 +205,7 @@ def main(
     with torch.inference_mode():
         for size in (one for one in SIZES if rows in str(one)):
             drawn = size.drawn()
-            for name in (one for one in TRANSCRIPTIONS if only in one):
+            for name in (one for one in TRANSCRIPTIONS if any(part in one for part in only.split(","))):
                 line = measure(name, drawn, seconds)
                 lines = [one for one in lines if (one["method"], one["size"]) != (name, str(size))] + [line]
                 print(name, size, line["plain_to_ours"], file=sys.stderr, flush=True)
