@@ -26,7 +26,6 @@ from typing import Annotated, Any
 
 import torch
 import typer
-import yaml
 from rich.console import Console
 from torch import Tensor
 from transcriptions import choosing, merging, ranking
@@ -36,7 +35,6 @@ from transcriptions.problem import Problem, unit_of
 from tokenprune import Pipeline, load
 from tokenprune.measure.environment import environment
 from tokenprune.measure.paired import Ratio, interleave, ratio
-from tokenprune.registry import yaml_of
 from tokenprune_strategies.similarity import groups
 
 HERE = Path(__file__).resolve().parent
@@ -56,7 +54,6 @@ TRANSCRIPTIONS = {
     if getattr(found, "__module__", "") == module.__name__ and not name.startswith("_")
 }
 PAIRWISE = ("vispruner", "divprune", "cdpruner", "scope", "mmtok", "agilepruner", "id_selection", "adaptprune")
-PARTS = ("scorer", "splitter", "diversifier", "merger", "space")
 LEAST, SLACK = 0.9, 0.2  # times as fast as the transcription; or so many ms slower
 SLOW = 5.0  # seconds; what takes longer runs once more, everything else three times at least
 BOUNDS = {"visionzip": 5.0, "globalcom2_sequence": 5.0}
@@ -68,12 +65,13 @@ def bound(name: str, size: Problem) -> float:
 
 
 def pipeline_of(name: str, size: Problem) -> Pipeline:
-    """A registered pipeline, or its stage before the language model, under the budget of a size."""
-    of_image, name = name.startswith("globalcom2"), name.removesuffix("_sequence")
+    """The method under the budget of a problem; of one that goes on inside the language model, what is before it."""
+    of_image = name.startswith("globalcom2")
     budget = size.keep * (size.batch // size.images) if of_image else f"{size.keep} per row"
-    whole = yaml.safe_load(yaml_of(name))
-    first = whole.get("stages", [whole])[0]
-    return load({"name": name, "budget": budget} | {key: value for key, value in first.items() if key in PARTS})
+    whole = load(name.removesuffix("_sequence"))
+    if not whole.inside:
+        return whole.replace(budget=budget)
+    return load({"name": name, **{key: value for key, value in whole.stages[0] if key != "budget"}, "budget": budget})
 
 
 def ours(name: str, size: Problem, merged: bool = True) -> Callable[[], tuple[Tensor, Tensor | None]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tokenprune.cue_names import LLM_CUES, OF_LAYER, PREVIOUS
 from tokenprune.errors import TokenpruneError
 from tokenprune.family import Family, Tower
 from tokenprune.listen import cues_of
@@ -19,7 +20,7 @@ from tokenprune.registry import list_families, list_strategies, resolve
 from tokenprune.settings import Setting, docstring
 from tokenprune.stage import Stage
 from tokenprune.strategy import BudgetSplitter, Diversifier, Merger, Scorer, Strategy
-from tokenprune.tokens import LLM_CUES, OF_LAYER, PREVIOUS, SPACES, TEXT
+from tokenprune.tokens import SPACES, TEXT
 
 KINDS: dict[str, type[Strategy]] = {
     "scorers": Scorer,
@@ -126,7 +127,7 @@ def _gives(family: Family, tower: Tower, cue: str) -> bool:
         return True
     if where in ("previous", "this") or kind in LLM_CUES - OF_LAYER:
         return family.cross is None and not family.inside
-    return kind in cues_of(tower) or (kind in TEXT | SPACES and family.cross is None)
+    return kind.partition(":")[0] in cues_of(tower) or (kind in TEXT | SPACES and family.cross is None)
 
 
 def _within(stage: Stage, outer: Strategy) -> Iterator[Strategy]:

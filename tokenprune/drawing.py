@@ -24,6 +24,7 @@ _THUMBNAIL = 3  # how many times smaller than the picture
 def whys(one: ImageReceipt) -> NDArray[np.int64]:
     """[n] a `Why` for each token of an image."""
     found = np.full(one.before, Why.DROPPED, dtype=np.int64)
+    found[one.kept.numpy()] = Why.KEPT
     for reason, which in ((Why.IMPORTANT, one.important), (Why.DIVERSE, one.diverse), (Why.MERGED, one.merged)):
         found[which.numpy()] = reason
     return found

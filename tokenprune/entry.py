@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from tokenprune.budget import Budget
@@ -14,12 +12,10 @@ from tokenprune.pipeline import Pipeline
 from tokenprune.prompt import Columns
 from tokenprune.question import words_of
 from tokenprune.reading import Reading
-from tokenprune.receipt import LayerReceipt, Receipt
 from tokenprune.selection import Selection
 from tokenprune.spans import Spans
 from tokenprune.standing import Prompt
 from tokenprune.tokens import VisualTokens
-from tokenprune.turn import Turn
 
 
 def depth_of(family: Family, model: Model) -> int:
@@ -89,27 +85,3 @@ def reading_of(
         renumber,
         None if entry is None else lambda left: left.gathered(entry.scores(tokens)),
     )
-
-
-def with_layers(receipt: Receipt, reading: Reading | None, turn: Turn, depth: int) -> Receipt:
-    """The record of a call after the language model has read its prompt; one sequence of each prompt.
-
-    Args:
-        receipt: what entered.
-        reading: what the stages inside the language model left. None: everything.
-        turn: what the cache has to remember of it.
-        depth: layers of the language model.
-    """
-    if reading is None:
-        return replace(receipt, depth=depth)
-    step, layers, source = reading.times, [], list(receipt.source)
-    for left, level in zip(reading.left, reading.levels, strict=True):
-        numbers, masks = left.spans.number[::step].cpu(), left.selection.mask[::step].cpu()
-        kept = [row[mask].sort().values for row, mask in zip(numbers, masks, strict=True)]
-        there = torch.zeros_like(turn.mask, dtype=torch.bool)
-        there.scatter_(1, level.columns[::step], level.filled[::step])
-        rows = zip(receipt.slots, turn.mask.bool().cpu(), there.cpu(), strict=True)
-        slots = [every[stays[real]] for every, real, stays in rows]
-        layers.append(LayerReceipt(level.layer, kept, slots, left.rows.source.shape[1]))
-        source += [f"{name} (layer {level.layer})" for name in left.read]
-    return replace(receipt, layers=tuple(layers), depth=depth, source=tuple(dict.fromkeys(source)))

@@ -18,7 +18,7 @@ from tokenprune.family import Family, Model
 from tokenprune.forwarding import consumed
 from tokenprune.in_llm import InLlm, reads
 from tokenprune.pipeline import Pipeline
-from tokenprune.pre_llm import Short, recorded, shorten
+from tokenprune.pre_llm import recorded, shorten
 from tokenprune.receipt import Receipt
 from tokenprune.turn import Turn, remember, turn_of
 
@@ -51,11 +51,9 @@ def pruned_generate(
         return crossed_generate(family, model, pipeline, generate, call, None if images else _turn(call))
     chunk = chunk_of(family, model, call, generating=True)
     arguments = {name: value for name, value in call.items() if name not in consumed(family, model, call)}
-    short: Short | None = None
-    if images:
-        short = shorten(family, model, pipeline, call, chunk)
-        arguments |= short.call
-        turn = short.turn
+    short = shorten(family, model, pipeline, call, chunk) if images else None
+    if short is not None:
+        arguments, turn = arguments | short.call, short.turn
     else:
         arguments, turn = _text(family, arguments, chunk)
     _precede(family, arguments, chunk)

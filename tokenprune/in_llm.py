@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokenprune.cue_names import OF_LAYER
 from tokenprune.cues import peek, tap
 from tokenprune.family import Family, Model, submodule
 from tokenprune.levels import Level, held, keep_levels, levels_of
@@ -22,7 +23,6 @@ from tokenprune.reading import Reading
 from tokenprune.rows import Rows
 from tokenprune.standard_layers import attention_of, turned
 from tokenprune.standing import Notes
-from tokenprune.tokens import OF_LAYER
 
 Given = dict[str, Any]
 

@@ -50,7 +50,7 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
     free -= {"encoder"} if family.projector is None else set()
     sources = {}
     for wish in pipeline.reads_outside:
-        found = next((name for name in wish.split("|") if name.split("@")[0] in given or name in free), None)
+        found = next((name for name in wish.split("|") if kind_of(name) in given or name in free), None)
         if found is None:
             raise MissingCue(
                 f"{pipeline.name!r} reads {wish.replace('|', ' or ')}; {type(model).__name__} gives "
@@ -65,6 +65,11 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
         layer = layer_at(at, layers, found) if at else default_layer(family, model, kind, layers, call)
         sources[found] = f"{kind}@{layer}"
     return sources
+
+
+def kind_of(cue: str) -> str:
+    """A cue without its number and its layer: ``global_attention`` of ``global_attention:3@-2``."""
+    return cue.partition("@")[0].partition(":")[0]
 
 
 def _check_encoder(model: Model, pipeline: Pipeline) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, Validat
 from pydantic_core import CoreSchema
 
 from tokenprune.budget import Budget
+from tokenprune.cue_names import PREVIOUS
 from tokenprune.described import pipeline_schema
 from tokenprune.errors import PipelineError
 from tokenprune.hub import OnHub
@@ -21,7 +22,7 @@ from tokenprune.schedule import Plan, Schedule
 from tokenprune.selection import Selection
 from tokenprune.site import LlmLayer, is_inside
 from tokenprune.stage import Stage, check_stages, without_default_space
-from tokenprune.tokens import PREVIOUS, VisualTokens
+from tokenprune.tokens import VisualTokens
 from tokenprune.written import plain
 
 Positions = Literal["keep", "renumber"]

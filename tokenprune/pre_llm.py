@@ -10,23 +10,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tokenprune.chunk import Chunk, cached, has_text_row, pad_id
-from tokenprune.entry import budgets_of, depth_of, enter, reading_of, with_layers
+from tokenprune.entry import budgets_of, depth_of, enter, reading_of
 from tokenprune.errors import UnsupportedMode
-from tokenprune.family import Family, Model
+from tokenprune.family import Family, Model, submodule
 from tokenprune.in_llm import InLlm
+from tokenprune.kv_cache import bytes_of
 from tokenprune.modality import Visuals, see
 from tokenprune.pipeline import Pipeline
 from tokenprune.prompt import Columns, Positions, shifts
 from tokenprune.reading import Reading
 from tokenprune.receipt import Receipt
-from tokenprune.recording import images_of, uncut_units
+from tokenprune.recording import images_of, uncut_units, with_layers
 from tokenprune.selection import Selection
 from tokenprune.spots import patch_of
 from tokenprune.turn import Turn, forget
@@ -92,12 +93,14 @@ def shorten(family: Family, model: Model, pipeline: Pipeline, call: Mapping[str,
         entry = (pipeline, model, visuals, selection, chunk, columns, budgets)
         reading = reading_of(*entry, renumber=policy == "renumber" and not several)
     receipt = receipt_of(policy, model, pipeline, visuals, selection, turn, separators, clock)
+    gone = chunk.ids.numel() - columns.source.numel()
+    receipt = replace(receipt, kv_bytes_saved=bytes_of(submodule(model.base_model, family.language_model), gone))
     return Short(short, columns, turn, receipt, reading)
 
 
 def recorded(short: Short, inside: InLlm | None) -> Receipt:
     """The record once the model has read the prompt."""
-    return short.receipt if inside is None else with_layers(short.receipt, short.reading, short.turn, inside.plan.depth)
+    return short.receipt if inside is None else with_layers(short.receipt, short.reading, short.turn, inside)
 
 
 def _refuse_empty(columns: Columns, chunk: Chunk) -> None:
@@ -107,16 +110,6 @@ def _refuse_empty(columns: Columns, chunk: Chunk) -> None:
             f"nothing is left of prompt {', '.join(map(str, empty.nonzero()[:, 0].tolist()))}: it is images alone and "
             "the budget keeps none of them; add text, or keep a token"
         )
-
-
-def uncut(pipeline: Pipeline, receipt: Receipt) -> str:
-    """What to say of a receipt whose budget was not kept to; nothing where it was."""
-    if not receipt.uncut:
-        return ""
-    return (
-        f"every token of {receipt.uncut} {pipeline.kept.unit}{'s' * (receipt.uncut != 1)} stayed though the budget "
-        f"is {receipt.budget}; the splitter {type(pipeline.stages[0].splitter).__name__} does not keep to it"
-    )
 
 
 @contextmanager

@@ -82,6 +82,8 @@ class Receipt:
         milliseconds: host time of each part.
         layers: what the stages inside the language model left.
         depth: layers of the language model. 0: nobody asked.
+        kv_bytes_saved: what the key-value cache of the prompts is smaller by, one sequence of each. None: this language
+            model does not keep keys and values of every column alike.
     """
 
     pipeline: str
@@ -99,6 +101,7 @@ class Receipt:
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     layers: tuple[LayerReceipt, ...] = ()
     depth: int = 0
+    kv_bytes_saved: int | None = None
 
     @property
     def before(self) -> int:
@@ -173,6 +176,8 @@ class Receipt:
             lines.append(f"  from layer {layer.layer} of {self.depth}: {counts} tokens, {layer.columns} slots")
         if self.layers:
             lines.append(f"  {self.average:.1f} of {self.before} tokens averaged over the layers")
+        if self.kv_bytes_saved is not None:
+            lines.append(f"key-value cache: {self.kv_bytes_saved / 2**20:.1f} MiB less")
         lines.append("host time: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in self.milliseconds.items()))
         return "\n".join(lines)
 

@@ -52,6 +52,28 @@ def received(chunk: int = 64) -> Reduce:
     return mean
 
 
+def globally_received(times: float, chunk: int = 64) -> Reduce:
+    """The attention that each key receives from global queries, averaged over these and over heads: [B, K] float32.
+
+    Global is a query that receives more than ``times`` the mean of those it shares a sequence with (VFlowOpt, arXiv
+    2508.05211). Where none is, all count, as in `received`. For self-attention.
+    """
+
+    def mean(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        usual, together = received(chunk)(query, key, mask, scale), _together(query, key, mask)  # [B, K]
+        total, queries = torch.zeros_like(usual), torch.zeros_like(usual)
+        for start in range(0, query.shape[2], chunk):
+            stop = min(start + chunk, query.shape[2])
+            ours = together(start, stop).any(1) & (usual > 0)[:, None]  # [B, q, K]
+            level = (usual[:, None] * ours).sum(2) / ours.sum(2).clamp(min=1)
+            heard = (usual[:, start:stop] > times * level)[..., None] & ours
+            total += (_weights(query, key, mask, scale, start, stop).mean(1) * heard).sum(1)
+            queries += heard.sum(1)
+        return torch.where(queries > 0, total / queries.clamp(min=1), usual)
+
+    return mean
+
+
 def _together(query: Tensor, key: Tensor, mask: Tensor | None) -> Callable[[int, int], Tensor]:
     """Of some queries, [B or 1, H or 1, q, K or 1] bool: which keys may look at them, or they at those; not padding."""
     if mask is None or query.shape[2] != key.shape[2]:
@@ -127,15 +149,17 @@ def mean_keys(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> 
 
 
 def reduce_of(kind: str, cls: int) -> Reduce:
-    """How the cue called ``kind`` is made; ``cls`` is where the CLS token stands in the sequence."""
+    """How the cue called ``kind`` is made, ``global_attention:3`` by number; ``cls``: where the CLS token stands."""
     rows: dict[str, Callable[[int], Reduce]] = {
         "cls_attention": cls_row,
         "cls_logits": cls_logits,
         "wide_cls_attention": wide_cls_row,
     }
+    kind, _, times = kind.partition(":")
     rest: dict[str, Reduce] = {"received_attention": received(), "keys": keys, "mean_keys": mean_keys}
+    rest["global_attention"] = globally_received(float(times or 1))
     return rows[kind](cls) if kind in rows else rest[kind]
 
 
 OF_CLS = frozenset({"cls_attention", "cls_logits", "wide_cls_attention"})
-OF_ALL = frozenset({"received_attention", "keys", "mean_keys"})
+OF_ALL = frozenset({"received_attention", "global_attention", "keys", "mean_keys"})

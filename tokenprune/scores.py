@@ -25,7 +25,7 @@ def scores_of(model: Model, inputs: Mapping[str, Any], pipeline: Pipeline) -> li
         pipeline: whose scorer is asked.
     """
     scorer, family = pipeline.stages[0].scorer, family_of(model)
-    if scorer is None or family.cross is not None:
+    if scorer is None or family.cross is not None or pipeline.stages[0].site != "pre_llm":
         return None
     try:
         with torch.no_grad():

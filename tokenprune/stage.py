@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tokenprune.budget import Budget
 from tokenprune.coarse import check_image, coarser
+from tokenprune.cue_names import LLM_CUES
 from tokenprune.described import stage_schema
 from tokenprune.marked import filled
 from tokenprune.named import BudgetField, Named
@@ -19,7 +20,7 @@ from tokenprune.pool import Pool
 from tokenprune.selection import Selection, Split
 from tokenprune.site import LlmLayer, Site, is_inside
 from tokenprune.strategy import BudgetSplitter, Diversifier, Merger, Scorer, Strategy, nested
-from tokenprune.tokens import LLM_CUES, VisualTokens, top
+from tokenprune.tokens import VisualTokens, top
 
 Space = Literal["encoder", "projected", "hidden", "normed"]
 _BEFORE, _INSIDE = ("encoder", "projected"), ("hidden", "normed")

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokenprune.cue_names import OF_LAYER, PREVIOUS
 from tokenprune.levels import Level
 from tokenprune.looking import Look
 from tokenprune.spans import Spans
 from tokenprune.stage import Stage
-from tokenprune.tokens import OF_LAYER, PREVIOUS, TEXT, Cue, VisualTokens
+from tokenprune.tokens import TEXT, Cue, VisualTokens
 
 
 @dataclass(frozen=True)

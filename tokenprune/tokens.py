@@ -15,20 +15,6 @@ from tokenprune.ranks import ranking as ranking
 from tokenprune.ranks import top as top
 
 Cue = Tensor | Callable[[], Tensor]
-OF_LAYER = frozenset(  # cues of one layer of the language model: ``NAME@previous`` or ``NAME@this``
-    (
-        "last_attention",
-        "text_attention",
-        "visual_attention",
-        "last_prior",
-        "text_prior",
-        "keys",
-        "mean_keys",
-        "text_keys",
-    )
-)
-LLM_CUES = OF_LAYER | {"layer_change", "text_states", "inputs"}
-PREVIOUS = "previous_scores"  # of the stage before
 TEXT = frozenset({"question", "question_ids"})  # of a row's prompt: [B, M, C], zero where shorter; [B, M, 1], -1 there
 SPACES = frozenset({"encoder", "projected"})  # the tokens' vectors in a space: [B, C, N], as those of keys
 

@@ -2,6 +2,7 @@
 
 from typing import final
 
+from pydantic import Field
 from torch import Tensor
 
 from tokenprune.strategy import Layer, Scorer
@@ -12,19 +13,24 @@ from tokenprune.tokens import VisualTokens
 class AttentionReceived(Scorer):
     """score_n = mean over heads and queries q of A[q, n], in one encoder layer, the CLS token among the queries.
 
-    Cost: all queries of that layer once, O(N^2), in chunks.
+    Cost: all queries of that layer once, O(N^2), in chunks; with ``times`` twice.
 
     Args:
+        times: the mean is over the queries alone that receive more than so many times the mean, VFlowOpt's global ones
+            (arXiv 2508.05211); where there are none, over all. None: over all.
         layer: encoder layer, from 0; negative ones count from the end; or a share of the depth, as ``33%``. None: the
             layer whose output the language model gets, or the last one where there is no CLS token.
     """
 
+    times: float | None = Field(default=None, ge=0)
     layer: Layer | None = None
 
     @property
     def reads(self) -> frozenset[str]:
         """The attention received."""
-        return frozenset({"received_attention" + ("" if self.layer is None else f"@{self.layer}")})
+        times = "" if self.times is None else f"{self.times:.9f}".rstrip("0").rstrip(".")
+        kind = f"global_attention:{times}" if times else "received_attention"
+        return frozenset({kind + ("" if self.layer is None else f"@{self.layer}")})
 
     def score(self, tokens: VisualTokens) -> Tensor:
         """[B, N] float32."""

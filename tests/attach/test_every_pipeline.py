@@ -9,10 +9,10 @@ from families import crops, native, tiles
 
 import tokenprune
 from tokenprune import BudgetSplitter, Diversifier, Merger, Scorer, load, scenes
+from tokenprune.cue_names import LLM_CUES, PREVIOUS
 from tokenprune.errors import PipelineError, UnsupportedMode
 from tokenprune.named import strategy_class
 from tokenprune.registry import catalog
-from tokenprune.tokens import LLM_CUES, PREVIOUS
 
 SHARE = "30%"
 

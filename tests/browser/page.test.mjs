@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -15,6 +15,13 @@ const here = import.meta.dirname, screens = join(here, "screens");
 const folder = mkdtempSync(join(tmpdir(), "pages-"));
 const cat = join(here, "../../docs/images/chelsea.jpg");
 const env = { ...process.env, OMP_NUM_THREADS: "1" };
+const INSIDE = `name: inside
+stages:
+  - {scorer: cls_attention, splitter: equal, budget: 50%}
+  - {site: {llm_layer: 2}, scorer: random, budget: 25%}
+  - {site: {llm_layer: 5}, scorer: random, budget: 10%}
+budget: 30%
+`;
 const tokenprune = (...options) => execFileSync(process.env.TOKENPRUNE ?? "tokenprune", options, { env, cwd: folder });
 let browser;
 
@@ -25,6 +32,8 @@ before(async () => {
   tokenprune("view", "sparse:1", "--pipelines", "vispruner,divprune", "--budgets", "64,28,7", "--out", "scene.png");
   const anyres = ["--model", model, "--pipelines", "vispruner", "--budgets", "640,160", "--prompt", "What color is the star?"];
   tokenprune("view", cat, ...anyres, "--out", "anyres.png");
+  writeFileSync(join(folder, "inside.yaml"), INSIDE);
+  tokenprune("view", "sparse:1", "--pipelines", "inside.yaml", "--budgets", "50%,30%", "--out", "inside.png");
   tokenprune("compare", "sparse:0", "--pipelines", "vispruner,pool", "--budgets", "64,16", "--out", "answers.html");
   browser = await puppeteer.launch({ args: chromium.args, executablePath: await chromium.executablePath(), headless: "shell" });
 }, { timeout: 300_000 });
@@ -157,6 +166,27 @@ describe("an image in crops", () => {
     }
     assert.deepEqual(noted.errors, []);
     await shoot(page, "anyres");
+    await page.close();
+  });
+});
+
+describe("a pipeline that goes on choosing inside the language model", () => {
+  test("a strip shows what the layers see, and the slider changes it", async () => {
+    const [page, noted] = await open("inside.html");
+    const strips = [];
+    for (const at of [0, 1]) {
+      await toBudget(page, at);
+      const stages = await text(page, ".strip li span");
+      assert.deepEqual(stages.map((one) => one.split(":")[0]), ["layers 0 to 1", "layers 2 to 4", "layers 5 to 7"]);
+      const counts = stages.map((one) => Number(one.split(":")[1]));
+      assert.ok(counts[0] > counts[1] && counts[1] > counts[2]);
+      assert.match((await text(page, ".count"))[0], new RegExp(`^${counts[2]} of 256 tokens .* in the last layers$`));
+      assert.deepEqual((await painted(page))[0], { stays: counts[2], changed: 0, shown: 0 });
+      strips.push(await page.$eval(".strip canvas", (one) => one.toDataURL()));
+    }
+    assert.notEqual(strips[0], strips[1]);
+    assert.deepEqual(noted.errors, []);
+    await shoot(page, "inside");
     await page.close();
   });
 });

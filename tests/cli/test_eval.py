@@ -77,14 +77,16 @@ def test_a_full_disk_is_an_error_that_can_be_mended(call, tmp_path, monkeypatch)
 
 
 def test_rows_of_a_file_are_asked_and_the_others_listed(call, mine, tmp_path):
-    options = ("--task", mine, "--pipelines", "vispruner,vscan", "--budgets", "0.25", "--out", "eval", "--plot")
+    deep = tmp_path / "deep.yaml"
+    deep.write_text("name: deep\nscorer: {use: cls_attention, layer: 8}\nsplitter: equal\nbudget: 28\n")
+    options = ("--task", mine, "--pipelines", "vispruner,deep.yaml", "--budgets", "0.25", "--out", "eval", "--plot")
     found = call("eval", *options, "--positions", "keep")
     assert found.exit_code == 0, found.stderr
     assert "1 rows of" in found.stderr
     assert "2: there is no image at 'gone.png'" in found.stderr
     assert "1 rows of mine could not be asked (3: broken image: cannot identify" in found.stderr
     assert "mine, exact, positions: keep" in found.stdout
-    assert "[1] 'cls_attention@5' asks for encoder layer 5" in found.stdout
+    assert "[1] 'cls_attention@8' asks for encoder layer 8" in found.stdout
     told = json.loads((tmp_path / "eval/results.json").read_text())
     assert [one["questions"] for one in told["results"]] == [2, 2, 0]
     assert told["tasks"][0]["skipped"] == {"2": "there is no image at 'gone.png'"}

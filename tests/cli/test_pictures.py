@@ -1,32 +1,7 @@
-from types import SimpleNamespace
-
 import pytest
 from PIL import Image
 
-from tokenprune.cli.pictures import enlarged, opened, seen_box
-
-
-def processor(**settings):
-    return SimpleNamespace(image_processor=SimpleNamespace(**settings))
-
-
-def test_a_centre_crop_shows_the_middle():
-    clip = processor(
-        do_center_crop=True, crop_size=SimpleNamespace(height=336), size=SimpleNamespace(shortest_edge=336)
-    )
-    assert seen_box(clip, (672, 336)) == pytest.approx((168, 0, 504, 336))
-    inner = processor(do_center_crop=True, crop_size=SimpleNamespace(height=224), size=SimpleNamespace(height=448))
-    assert seen_box(inner, (448, 448)) == pytest.approx((0, 0, 448, 448))
-    inner.image_processor.size = SimpleNamespace(shortest_edge=448)
-    assert seen_box(inner, (448, 448)) == pytest.approx((112, 112, 336, 336))
-
-
-def test_padding_shows_more_than_the_image():
-    assert seen_box(processor(do_center_crop=False, do_pad=True), (200, 100)) == (0, -50, 200, 150)
-
-
-def test_squeezing_shows_all_of_it():
-    assert seen_box(processor(), (200, 100)) == (0, 0, 200, 100)
+from tokenprune.cli.pictures import enlarged, opened
 
 
 @pytest.mark.parametrize(

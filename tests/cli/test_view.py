@@ -1,8 +1,10 @@
 import json
 import re
+import runpy
 
 import numpy as np
 import pytest
+from house import ROOT
 from PIL import Image
 
 SHORT = ("--pipelines", "vispruner,divprune", "--budgets", "64,5.6%")
@@ -77,6 +79,25 @@ def test_json_is_the_receipts(call, tmp_path):
     assert [len(one["images"][0]["kept"]) for one in told["receipts"]] == [9]
     assert (tmp_path / "own.html").is_file()
     assert (tmp_path / "view.png").is_file()
+
+
+def test_crops_of_another_model_lie_where_they_were_cut(call, tmp_path):
+    write = runpy.run_path(str(ROOT / "examples" / "draw_pictures.py"))["write_model"]
+    write(tmp_path / "anyres")
+    Image.effect_noise((451, 300), 90).save(tmp_path / "noise.png")
+    arguments = ["--pipelines", "vispruner", "--budgets", "160", "--prompt", "What color is the star?"]
+    found = call("view", "noise.png", "--model", "anyres", *arguments, "--json")
+    assert found.exit_code == 0, found.stderr
+    told = json.loads(found.stdout)
+    assert told["placement"] == "exact"
+    (item,) = data_of(tmp_path / "view.html")["items"]
+    whole, *crops = item["rows"]  # resized to 506 x 336, padded left and right to 672 x 336
+    assert whole == {"grid": [24, 24], "box": [0, 0, 451, 300], "again": True}
+    pad = 83 * 451 / 506
+    want = [[-pad, 0, 225.5, 300], [225.5, 0, 451 + pad, 300]]
+    assert [row["box"] for row in crops] == [pytest.approx(box, abs=0.001) for box in want]
+    assert len(item["tokens"]) == 576 + 864  # of the crops, what is no padding
+    assert [len(image["kept"]) for one in told["receipts"] for image in one["images"]] == [160]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from tokenprune.reductions import (
     OF_CLS,
     cls_logits,
     cls_row,
+    globally_received,
     keys,
     mean_keys,
     received,
@@ -143,6 +144,41 @@ def test_keys_are_handed_on(dtype):
     for head in range(GROUPS):
         assert torch.equal(every[:, head * D : (head + 1) * D], key[:, head].float().mT)
     torch.testing.assert_close(mean, (key[:, 0].float() + key[:, 1].float()).mT / 2)
+
+
+def heard(weights, times):
+    """[N] float64: what the global queries of [N, N] give each."""
+    usual = weights.mean(0)
+    seeks = usual > times * usual.mean()
+    return weights[seeks].mean(0) if seeks.any() else usual
+
+
+@pytest.mark.parametrize("times", [0.5, 1.0, 1.3, 50])
+@pytest.mark.parametrize("chunk", [2, 64])
+def test_global_queries_alone_are_heard(times, chunk):
+    query, key = sample(B, H, K, D) * 3, sample(B, GROUPS, K, D, seed=1)
+    found = globally_received(times, chunk)(query, key, None, SCALE)
+    want = torch.stack([heard(one, times) for one in attention_of(query, key).mean(1)])
+    torch.testing.assert_close(found.double(), want, rtol=0, atol=1e-6)
+    told = reduce_of(f"global_attention:{times}", 0)(query, key, None, SCALE)
+    torch.testing.assert_close(told, found)
+    assert torch.allclose(found, received()(query, key, None, SCALE), atol=1e-6) == (times in (0.5, 50))  # all, or none
+
+
+def attention_of(query, key):
+    """[B, H, N, N] float64."""
+    return (query.double() @ key.double().repeat_interleave(H // GROUPS, 1).mT * SCALE).softmax(-1)
+
+
+def test_sequences_laid_end_to_end_have_global_queries_of_their_own():
+    query, key = sample(B, H, K, D) * 3, sample(B, H, K, D, seed=1)
+    block = torch.tensor([0, 0, 0, 1, 1, 1, 1])
+    apart = globally_received(1.1, 3)(query, key, (block[:, None] == block)[None, None], SCALE)
+    padded = globally_received(1.1, 3)(query, key, (block == 1).expand(B, 1, 1, -1), SCALE)
+    for part in (block == 0, block == 1):
+        alone = globally_received(1.1)(query[:, :, part], key[:, :, part], None, SCALE)
+        torch.testing.assert_close(apart[:, part], alone)
+    torch.testing.assert_close(padded[:, block == 1], alone)
 
 
 @pytest.mark.parametrize("kind", sorted(OF_CLS | OF_ALL))

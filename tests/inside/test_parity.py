@@ -179,3 +179,18 @@ def test_the_loss_is_that_of_the_columns_that_are_left(model, twin):
         losses = cross_entropy(hand.logits[:-1], wanted, ignore_index=-100, reduction="none")
         parts.append(losses[wanted >= 0])
     torch.testing.assert_close(loss, torch.cat(parts).mean(), **CLOSE)
+
+
+@pytest.mark.parametrize("images", [(1,), (1, 2)], ids=str)
+def test_the_bytes_that_the_receipt_saves_are_those_that_the_cache_is_smaller_by(model, images):
+    inputs = tiny.prompts(model, images)
+
+    def held():
+        cache = model(**inputs).past_key_values
+        return sum(one.numel() * one.element_size() for layer in cache.layers for one in (layer.keys, layer.values))
+
+    before = {"scorer": "uniform", "splitter": "equal", "budget": "50%"}
+    full, inside = held(), pipeline(STAGES[1])["stages"]
+    for way in ({"stages": inside}, {"stages": [before, *inside]}, before):
+        with tokenprune.attach(model, {"name": "mine", **way}) as pruned:
+            assert full - held() == pruned.receipt.kv_bytes_saved > 0

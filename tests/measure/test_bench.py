@@ -1,4 +1,5 @@
 import math
+import time
 from fractions import Fraction
 
 import pytest
@@ -13,7 +14,7 @@ from tokenprune.measure import random_weights
 from tokenprune.measure.bench import bench, headline
 from tokenprune.measure.break_even import Size, break_even, pays_from
 from tokenprune.measure.clock import Clock, Stamps
-from tokenprune.measure.contest import Contest, noise_prompt
+from tokenprune.measure.contest import Contest, noise_prompt, without_scores
 from tokenprune.measure.paired import Ratio
 from tokenprune.measure.stages import Stages, cache_bytes
 
@@ -28,6 +29,17 @@ def contest(request):
     model.generation_config.eos_token_id = None
     inputs = noise_prompt(model, MODELS[request.param], 7)
     return Contest(model, inputs, tokenprune.load("vispruner", budget=0.4), NEW)
+
+
+class LastRow(tokenprune.Scorer):
+    """What the last token of the prompt looks at, heads alike."""
+
+    @property
+    def reads(self):
+        return frozenset({"last_attention@previous"})
+
+    def score(self, tokens):
+        return tokens.cue("last_attention@previous").mean(1)
 
 
 class TestContest:
@@ -127,6 +139,22 @@ class TestRecord:
         assert record["environment"]["threads"] == torch.get_num_threads()
         assert record["prompt"] == 36 + 7
 
+    def test_stages_inside_the_language_model(self):
+        model = tiny.llava()
+        stages = [{"site": {"llm_layer": 1}, "scorer": LastRow(), "budget": "25%"}]
+        pipeline = tokenprune.load({"name": "inside", "stages": stages})
+        contest = Contest(model, noise_prompt(model, (24, 24), 7), pipeline, NEW)
+        found = bench(contest, 2)
+        assert found["tokens"] == {"full": 36, "pruned": (36 + 9) / 2}
+        full, pruned = (found["cache_bytes"][name] for name in ("full", "pruned"))
+        assert full[0] == pruned[0]
+        assert pruned[1] * (36 + 7) == full[1] * (9 + 7)
+        assert list(found["stages"]["seconds"]) == ["vision tower", "prefill, full", "projector"]
+        assert "break_even" not in found
+        with tokenprune.attach(model, without_scores(pipeline)) as attached:
+            model(**contest.inputs)
+        assert attached.receipt.layers[0].kept[0].tolist() == list(range(9))
+
     def test_one_token_has_none_after_it(self):
         model = tiny.llava()
         contest = Contest(model, noise_prompt(model, (24, 24), 7), tokenprune.load("vispruner", budget=9), 1)
@@ -218,6 +246,16 @@ class TestRandomWeights:
 
 
 class TestClock:
+    def test_the_process_may_be_watched_instead_of_the_wall(self):
+        clock = Clock(torch.device("cpu"), busy=True)
+        first, wall = clock.mark(), time.perf_counter()
+        time.sleep(0.05)
+        assert clock.between(first, clock.mark()) < time.perf_counter() - wall
+        with pytest.raises(
+            AttachError, match="the clock of the process says nothing of a model on cuda:0; take --clock"
+        ):
+            Clock(torch.device("cuda:0"), busy=True)
+
     def test_stamps_are_marked_once_a_token_and_change_nothing(self):
         clock, now = Clock(torch.device("cpu")), iter([1.0, 3.0, 3.5, 4.5])
         clock.mark = lambda: next(now)

@@ -31,6 +31,13 @@ def test_what_keeps_nothing_is_asked_once_and_what_draws_with_every_seed():
     assert len([cell for cell in found if cell.pipeline == "uniform"]) == 2
 
 
+def test_stages_that_say_everything_are_asked_once_with_their_own(tmp_path):
+    path = tmp_path / "exit.yaml"
+    path.write_text("name: exit\nstages: [{site: {llm_layer: 50%}, budget: 0%}]\n")
+    (cell,) = grid([str(path)], [HALF, FEW], ["keep"])[1:]
+    assert (cell.key, cell.made.budget, cell.made.positions) == ("exit|own|keep|0", None, "keep")
+
+
 def test_seeds_go_where_something_is_drawn():
     random = load("random")
     assert draws(random)

@@ -12,6 +12,7 @@ from tokenprune.measure.evaluation import evaluate, missing
 from tokenprune.measure.ledger import Ledger, LedgerError
 from tokenprune.measure.metrics import METRICS
 from tokenprune.measure.results import results
+from tokenprune.measure.sharing import grouped, shares
 from tokenprune.measure.task import Task
 from tokenprune.measure.task import scenes as scene_task
 from tokenprune.scenes.evaluate import answer, take
@@ -104,6 +105,50 @@ def test_encoding_once_changes_no_answer(asker, whole, tmp_path, monkeypatch):
     assert found.answers == whole.answers
 
 
+def test_reading_an_image_once_changes_no_answer(asker, whole, tmp_path):
+    calls, encoder = [], asker.model.model.vision_tower
+    hook = encoder.register_forward_hook(lambda module, given, output: calls.append(len(output.last_hidden_state)))
+    found = ledger_at(tmp_path / "answers.jsonl")
+    evaluate(asker, TASK, CELLS, found, 4, share=True)
+    hook.remove()
+    assert calls[:2] == [4, 1]  # four rows unpruned, about one image
+    assert found.answers.keys() == whole.answers.keys()
+    for key, line in found.answers.items():
+        assert line == whole.answers[key] | {"kl": line["kl"]} if "kl" in line else whole.answers[key]
+        assert line.get("kl", 0) == pytest.approx(whole.answers[key].get("kl", 0), abs=1e-4)
+
+
+def test_questions_of_several_images_find_their_places(asker, tmp_path):
+    rows = scene_task("crowded", 16).rows
+    rows = [*rows[6:10], rows[0], rows[15]]  # two images, a third one, and an image again
+    task, cells = Task("t", rows, TASK.metric, {}), grid(["vispruner"], [FEW], ["keep", "renumber"])
+    both = [Ledger(tmp_path / f"{share}.jsonl", {}, rows) for share in (False, True)]
+    for share, found in enumerate(both):
+        evaluate(asker, task, cells, found, 6, share=bool(share))
+    told = [{key: (line["said"], line.get("kept")) for key, line in found.answers.items()} for found in both]
+    assert told[0] == told[1]
+
+
+def test_what_depends_on_the_question_is_read_with_it():
+    late = {"name": "late", "budget": "50%", "stages": [{"site": {"llm_layer": 2}, "scorer": "random"}]}
+    assert [shares(tokenprune.load(one)) for one in ("vispruner", "cdpruner", "pool", late)] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_prompts_that_cannot_be_cut_after_the_image_are_read_one_by_one(asker):
+    rows = TASK.rows[:2]
+    inputs = asker.read([one.open() for one in rows], [one.question for one in rows])
+    assert grouped(asker, rows, inputs) is not None
+    assert grouped(asker, rows, {**inputs, "image_sizes": 1}) is None
+    ids = inputs["input_ids"].clone()
+    ids[1, 0 if inputs["attention_mask"][1, 0] else 1] += 1
+    assert grouped(asker, rows, {**inputs, "input_ids": ids}) is None
+
+
 def broken():
     raise OSError("no picture")
 
@@ -122,7 +167,9 @@ def test_broken_images_are_noted_and_the_rest_is_asked(asker, tmp_path):
 
 
 def test_a_refusal_empties_its_cell_alone_and_is_tried_anew(asker, tmp_path, monkeypatch):
-    cells = [*grid(["vscan", "vispruner"], [Budget.parse(28)]), Cell("later", "1%", reason="the least is 40%")]
+    deep = tmp_path / "deep.yaml"
+    deep.write_text("name: deep\nscorer: {use: cls_attention, layer: 8}\nsplitter: equal\nbudget: 28\n")
+    cells = [*grid([str(deep), "vispruner"], [Budget.parse(28)]), Cell("later", "1%", reason="the least is 40%")]
     task, found = Task("t", TASK.rows[:2], TASK.metric, {}), ledger_at(tmp_path / "answers.jsonl")
     told = []
     evaluate(asker, task, cells, found, 1, told.append)
@@ -140,7 +187,21 @@ def test_a_refusal_empties_its_cell_alone_and_is_tried_anew(asker, tmp_path, mon
 
     monkeypatch.setattr("tokenprune.measure.evaluation.attach", again)
     evaluate(asker, task, cells, found, 2)
-    assert tried == ["vscan"]
+    assert tried == ["deep"]
+
+
+def test_tokens_that_leave_inside_the_language_model_are_averaged_over_its_layers(asker, tmp_path):
+    stage = {"site": {"llm_layer": "25%"}, "scorer": "random", "splitter": "equal", "budget": "50%"}
+    path = tmp_path / "late.yaml"
+    path.write_text(json.dumps({"name": "late", "stages": [stage]}))
+    task = Task("t", TASK.rows[:2], TASK.metric, {})
+    cells = grid([str(path)], [Budget.parse("50%"), Budget.parse("5.6%")])
+    found = ledger_at(tmp_path / "answers.jsonl")
+    evaluate(asker, task, cells, found, 2)
+    _, half, few = results(task, cells, found)
+    assert half.share == pytest.approx(100 * (2 * 256 + 6 * 85) / 8 / 256)  # nearest from below
+    assert "a pipeline whose first tokens leave before layer 2 never averages below" in few.reason
+    assert few.score is None
 
 
 def test_a_table_of_a_run_that_is_not_over_has_no_figures(whole, tmp_path):

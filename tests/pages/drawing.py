@@ -79,6 +79,8 @@ def data_path():
         text(678, middle - 8, "drop the slots of", 12, anchor="end"),
         text(678, middle + 9, "tokens not chosen", 12, anchor="end"),
         text(440, low - 48, "a pipeline: these parts under one exact budget", 13, "bold"),
+        text(985, 130, "stages may choose again", 12, anchor="end"),
+        text(985, 147, "before one of its layers", 12, anchor="end"),
         text(20, 30, "the model, as it is", 13, "bold", "start"),
         text(20, 455, "green: the model's own", 12, anchor="start"),
         text(190, 455, "yellow: strategies, built in or yours", 12, anchor="start"),

@@ -61,6 +61,9 @@ NEXT = {"size": {"shortest_edge": 20}, "crop_size": square(20), "image_grid_pinp
 QWEN = {"patch_size": 4, "merge_size": 2, "temporal_patch_size": 2, "min_pixels": 64, "max_pixels": 4096}
 INTERN = {"size": square(24), "crop_to_patches": True, "min_patches": 1, "max_patches": 6}
 IDEFICS = {"size": {"longest_edge": 48}, "max_image_size": {"longest_edge": 24}}
+PADDLE = {"patch_size": 4, "merge_size": 2, "min_pixels": 64, "max_pixels": 4096}
+PIXTRAL = {"size": {"longest_edge": 48}, "patch_size": square(4)}
+ONEVISION = {"size": square(20), "image_grid_pinpoints": crops.PINS}
 WAYS = {
     "centre crop": Way(tiles.llava, "clip", CLIP, 4),
     "pad to a square": Way(tiles.llava, "llava", {**CLIP, "do_pad": True}, 4),
@@ -69,6 +72,10 @@ WAYS = {
     "tiles and the whole": Way(tiles.idefics3, "idefics3", IDEFICS, 8),
     "blocks of patches": Way(native.qwen2_vl, "qwen2_vl", QWEN, 8),
     "blocks in windows": Way(native.qwen2_5_vl, "qwen2_vl", QWEN, 8),
+    "patches in reading order": Way(native.paddleocr_vl, "paddleocr_vl", PADDLE, 8),
+    "its own size": Way(native.pixtral, "pixtral", PIXTRAL, 4),
+    "squeezed": Way(tiles.gemma3, "gemma3", {"size": square(24)}, 8),
+    "AnyRes without CLS": Way(crops.llava_onevision, "llava_onevision", ONEVISION, 4),
 }
 SIZES = [(46, 30), (31, 47), (96, 48)]
 TWICE = [
@@ -76,7 +83,12 @@ TWICE = [
     (24, 48),
     (48, 48),
 ]  # of a processor that resizes twice; the nearest of the nearest is not the nearest
-CASES = [(name, size) for name in WAYS for size in (TWICE if name == "tiles and the whole" else SIZES)]
+ONCE = ("patches in reading order", "its own size", "squeezed", "AnyRes without CLS")  # as others are laid out
+CASES = [
+    (name, size)
+    for name in WAYS
+    for size in (TWICE if name == "tiles and the whole" else SIZES[:1] if name in ONCE else SIZES)
+]
 
 
 def numbered(way, size):

@@ -253,3 +253,10 @@ def test_the_rest_is_chosen_by_a_second_score():
     assert (found.important.nonzero()[:, 1].tolist(), found.diverse.nonzero()[:, 1].tolist()) == ([0, 2], [3, 5])
     spread = pipeline.replace(diversifier="second_score").select(VisualTokens(torch.zeros(1, 6, 1), cues=cues))
     assert spread.counts.tolist() == [4]
+
+
+@pytest.mark.parametrize(("times", "said"), [(39.26, "39.26"), (3, "3"), (100.0, "100"), (0.5, "0.5")])
+def test_global_queries_are_a_cue_with_a_number(times, said):
+    scorer = AttentionReceived(times=times, layer=-2)
+    assert scorer.reads == {f"global_attention:{said}@-2"}
+    assert torch.equal(scorer.score(VisualTokens(X, cues={f"global_attention:{said}@-2": X[..., 0]})), X[..., 0])

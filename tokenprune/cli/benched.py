@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tokenprune.cli.figures import share
 from tokenprune.cli.terminal import stdout
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 MIB = 2**20
+_CLOCKS = {"wall": "time that passes", "process": "time that this process spends computing, all threads together"}
 
 
 def show(record: dict[str, Any]) -> None:
@@ -40,8 +40,9 @@ def _setting(record: dict[str, Any]) -> str:
         f"         {place['threads']} threads, load {low:.1f} to {high:.1f}, torch {place['torch']}",
         f"kernels  {record['dtype']}, {record['attention']} attention",
         f"prompt   one image of {width} x {height}, {record['prompt']} slots; {record['new_tokens']} new tokens",
-        f"pruner   {record['pipeline']} {record['budget']}: {tokens['pruned']} of {tokens['full']} visual tokens",
+        f"pruner   {record['pipeline']} {record['budget']}: {tokens['pruned']:g} of {tokens['full']} visual tokens",
         f"rounds   {record['rounds']}, all ways in turn; medians, paired ratios with 95 % intervals",
+        f"clock    {_CLOCKS[record['clock']]}",
     )
     return "\n".join(lines)
 
@@ -74,16 +75,23 @@ def _parts(record: dict[str, Any]) -> Table:
     table = _table("stage", "time", "of the vision tower")
     seconds = record["stages"]["seconds"]
     for name in ("vision tower", "projector", "cue", "selection", "prefill, full", "prefill, pruned"):
-        table.add_row(name, clocked(seconds[name]), share(seconds[name], seconds["vision tower"]))
+        if name not in seconds:
+            continue
+        table.add_row(name, clocked(seconds[name]), f"{100 * seconds[name] / seconds['vision tower']:.2f} %")
     return table
 
 
 def _notes(record: dict[str, Any]) -> list[str]:
     """What else there is to say."""
-    pruner = {name: 100 * value for name, value in record["stages"]["pruner_of_tower"].items() if name != "count"}
-    lines = [f"cue and selection: {spread(pruner)} % of the vision tower's time"]
+    lines, pruner = [], record["stages"].get("pruner_of_tower")
+    if pruner is not None:
+        percent = {name: 100 * value for name, value in pruner.items() if name != "count"}
+        lines.append(f"cue and selection: {spread(percent)} % of the vision tower's time")
     if not record["same_answer_as_the_limit"]:
-        lines.append("pruned and limit gave different answers: the limit folds no tokens together")
+        lines.append(
+            "pruned and limit gave different answers: the limit folds no tokens, and inside the language model"
+        )
+        lines.append("it keeps the first ones")
     return lines
 
 
@@ -96,6 +104,8 @@ def _break_even(found: dict[str, Any]) -> list[Any]:
         table.add_row(str(size["tokens"]), str(size["kept"]), spread(size["speed_up"]))
     least = found["pays_from"]
     said = "at none of these sizes does pruning pay" if least is None else f"pruning pays from {least} visual tokens on"
+    if least == found["sizes"][0]["tokens"]:
+        said = "pruning pays at every one of these sizes"
     return [table, f"break-even: {said}"]
 
 

@@ -133,11 +133,11 @@ def _plain(found: Looked) -> dict[str, Any]:
         {
             "pipeline": kept.pipeline.name,
             "budget": str(kept.pipeline.budget),
-            "tokens": kept.receipt.after,
+            "tokens": kept.receipt.average if kept.receipt.layers else kept.receipt.after,
             "of": kept.receipt.before,
             "answer": kept.said,
             "agrees": kept.said == found.full,
-            "kept": kept.receipt.images[0].kept.tolist(),
+            "kept": kept.run.image.kept.tolist(),
         }
         for kept in every(found.kept)
     ]

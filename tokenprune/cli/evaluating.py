@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokenprune.cli import completing
+from tokenprune.cli.evaluation import Run, write
 from tokenprune.cli.options import AsJson, Debug, Device, DtypeName, ModelName, NewTokens
+from tokenprune.cli.tasks import cells_of, columns_of, tasks_of
 from tokenprune.cli.terminal import CommandError, print_json, reported, stdout
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tokenprune.cli.evaluation import Run
     from tokenprune.measure.cells import Cell
     from tokenprune.measure.results import Result
     from tokenprune.measure.tables import Grid
@@ -26,7 +27,7 @@ Names = Annotated[
     typer.Option(
         "--pipelines",
         metavar="NAMES",
-        help="Names or YAML files, with commas; or 'all'.",
+        help="Names or YAML files, with commas; 'all' are those installed.",
         autocompletion=completing.several_pipelines,
     ),
 ]
@@ -63,6 +64,9 @@ Images = Annotated[
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="How many, of pipelines that draw at random.")]
 Batch = Annotated[int, typer.Option(min=1, help="Questions asked at once.")]
+Share = Annotated[
+    bool, typer.Option("--share-images", help="Read an image once for all questions about it in a batch: faster.")
+]
 Plot = Annotated[bool, typer.Option("--plot", help="Draw plot.svg too; needs the extra 'plots'.")]
 
 
@@ -82,26 +86,24 @@ def evaluating(
     device: Device = None,
     dtype: DtypeName = None,
     batch: Batch = 32,
+    share_images: Share = False,
     out: Out = Path("eval"),
     plot: Plot = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Compare pipelines and budgets by the answers they leave right, on drawn scenes or on rows of your own."""
-    from tokenprune.cli.evaluation import Run
-    from tokenprune.cli.tasks import cells_of, columns_of, tasks_of
-
     with reported(debug):
         _check(prompt, out, plot)
         tasks = tasks_of(task, metric, columns_of(columns, images), questions)
         cells = cells_of(pipelines, budgets, positions, seeds)
-        _report(Run(model, device, dtype, max_new_tokens, prompt, batch, out), tasks, cells, plot, as_json)
+        _report(
+            Run(model, device, dtype, max_new_tokens, prompt, batch, out, share_images), tasks, cells, plot, as_json
+        )
 
 
 def _report(run: Run, tasks: Sequence[Task], cells: Sequence[Cell], plot: bool, as_json: bool) -> None:
     """Ask, write the files, and print."""
-    from tokenprune.cli.evaluation import write
-
     found = [line for one in tasks for line in run.asked(one, cells)]
     write(found, run, tasks, plot)
     _print(found, run.out, as_json)

@@ -34,6 +34,7 @@ class Run:
         prompt: what is made of a question.
         batch: questions asked at once.
         out: the folder that answers go to.
+        share: whether an image is read once for all questions about it.
     """
 
     model: str | None
@@ -43,6 +44,7 @@ class Run:
     prompt: str
     batch: int
     out: Path
+    share: bool = False
 
     @cached_property
     def asker(self) -> Asker:
@@ -74,7 +76,7 @@ class Run:
         if count := missing(task, cells, ledger):
             asker = self.asker
             with quiet_transformers(), _progress(task, count) as advance:
-                evaluate(asker, task, cells, ledger, self.batch, advance)
+                evaluate(asker, task, cells, ledger, self.batch, advance, self.share)
         tell(_unasked(task, ledger), f"of {task.name} could not be asked")
         return results(task, cells, ledger)
 

@@ -17,6 +17,7 @@ from tokenprune.cli.questions import Asked
 from tokenprune.cli.running import configured
 from tokenprune.cli.terminal import CommandError, note, stderr
 from tokenprune.page.items import Run
+from tokenprune.strip import strip_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,6 +41,12 @@ class Kept:
     receipt: Receipt
     said: str | None
 
+    @property
+    def run(self) -> Run:
+        """As a page shows it: what the last layer sees, and the layers before it."""
+        stages = strip_of(self.receipt)
+        return Run(stages[-1][1] if stages else self.receipt.images[0], (), stages, self.receipt.average)
+
 
 @dataclass(frozen=True)
 class Looked:
@@ -62,7 +69,7 @@ class Looked:
     @property
     def runs(self) -> list[list[Run]]:
         """As a page shows them, without answers."""
-        return [[Run(one.receipt.images[0]) for one in line] for line in self.kept]
+        return [[one.run for one in line] for line in self.kept]
 
     @property
     def answers(self) -> list[list[str]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenprune.cli.looking import Looked
 from tokenprune.cli.terminal import CommandError
-from tokenprune.page.items import Question, Shown, digits, item
+from tokenprune.page.items import Question, Run, Shown, digits, item
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -85,7 +85,6 @@ def _item(group: Sequence[Looked]) -> dict[str, Any]:
 
 def sheet_of(found: Looked, remark: str = "") -> Image:
     """A line for each pipeline: its scores if it has some, then what stays under each budget."""
-    from tokenprune.drawing import drawn
     from tokenprune.painting import captioned
     from tokenprune.picture import sheet
 
@@ -99,9 +98,26 @@ def sheet_of(found: Looked, remark: str = "") -> Image:
         for kept in line:
             amount = f" {kept.pipeline.budget}" if "%" in str(kept.pipeline.budget) else ""  # a count is told anyway
             title = f"{kept.pipeline.name}{amount}"
-            panels.append(drawn(image, kept.receipt.images[0], found.placement, title, scale))
+            panels.append(_panel(found, kept.run, title, scale))
     made = sheet(panels, len(found.kept[0]) + scored)
     return captioned(made, [], remark) if remark else made
+
+
+def _panel(found: Looked, run: Run, title: str, scale: float) -> Image:
+    """What stays, and below it a strip of what the layers see one after the other."""
+    from tokenprune.drawing import drawn
+    from tokenprune.painting import captioned
+    from tokenprune.picture import sheet
+
+    image = found.asked.image
+    panel = drawn(image, run.image, found.placement, title, scale)
+    if not run.stages:
+        return panel
+    small = [drawn(image, one, found.placement, f"{where}:", scale / len(run.stages)) for where, one in run.stages]
+    below = captioned(
+        sheet(small, len(small)), [], f"{run.average:.1f} averaged over the layers; above, the last of them"
+    )
+    return sheet([panel, below], 1)
 
 
 def _scores(found: Looked, name: str, scores: object, scale: float) -> Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tokenprune.cli.terminal import CommandError
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS = (".png", ".jpg", ".jpeg", ".webp")
-Box = tuple[float, float, float, float]
+LEAST = 448  # pixels along the shorter side, below which a picture is enlarged
 
 
 def opened(path: Path) -> Image:
@@ -56,25 +56,7 @@ def save(picture: Image, path: Path) -> None:
         raise CommandError(f"cannot write the picture to {str(path)!r}: {problem}") from problem
 
 
-def enlarged(image: Image, least: int = 448) -> Image:
+def enlarged(image: Image, least: int = LEAST) -> Image:
     """A small picture in whole multiples of its size, so that its tokens can be told apart."""
     factor = max(1, -(-least // min(image.size)))
     return image.resize((image.width * factor, image.height * factor)) if factor > 1 else image
-
-
-def seen_box(processor: Any, size: tuple[int, int]) -> Box:
-    """The part of an image of this size (width, height) that reaches the encoder, in its pixels.
-
-    It is read off the processor: the middle after a centre crop, the square around it after padding, else all of it.
-    """
-    from tokenprune.picture import clip_box
-
-    settings = processor.image_processor
-    width, height = size
-    if getattr(settings, "do_center_crop", False):
-        edge = getattr(settings.size, "shortest_edge", None) or settings.crop_size.height
-        return clip_box(size, settings.crop_size.height, edge)
-    if getattr(settings, "do_pad", False):
-        side = max(size)
-        return (width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2
-    return 0, 0, width, height

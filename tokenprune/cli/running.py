@@ -25,7 +25,7 @@ from tokenprune.cli.options import (
     Positions,
     Prompt,
 )
-from tokenprune.cli.terminal import CommandError, note, print_json, reported, stderr, stdout
+from tokenprune.cli.terminal import note, print_json, reported, stderr, stdout
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,7 +59,7 @@ def run(
         else:
             _print(both)
         if out is not None:
-            _draw(processor, picture, both.receipt, out)
+            _draw(processor, picture, prompt, both.receipt, out)
             note("picture", str(out))
 
 
@@ -142,12 +142,12 @@ def _print(both: Both) -> None:
     stdout().print(Text(f"\n{receipt}"), soft_wrap=True)
 
 
-def _draw(processor: Any, picture: Image, receipt: Receipt, out: Path) -> None:
-    from tokenprune.cli.pictures import enlarged, save, seen_box
+def _draw(processor: Any, picture: Image, prompt: str, receipt: Receipt, out: Path) -> None:
+    from tokenprune.cli.asking import prepared
+    from tokenprune.cli.pictures import LEAST, save
+    from tokenprune.drawing import drawn
+    from tokenprune.placement import placed
 
-    big = enlarged(picture)
-    try:
-        drawn = receipt.overlay(big, box=seen_box(processor, big.size))
-    except ValueError as problem:
-        raise CommandError(f"no picture was written: {problem}") from problem
-    save(drawn, out)
+    one = receipt.images[0]
+    placement = placed(lambda image: prepared(processor, image, prompt), picture.size, one.spots)
+    save(drawn(picture, one, placement, receipt.pipeline, max(1, -(-LEAST // min(picture.size)))), out)

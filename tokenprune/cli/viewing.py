@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tokenprune.cli import completing
 from tokenprune.cli.figures import share
 from tokenprune.cli.options import AsJson, Debug, Device, DtypeName, ModelName, PositionIds
 from tokenprune.cli.terminal import print_json, reported, stdout
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
 Source = Annotated[
     str, typer.Argument(help="A picture, or a drawn scene such as sparse:0.", metavar="IMAGE|SET:NUMBER")
 ]
-Names = Annotated[str, typer.Option("--pipelines", metavar="NAMES", help="Names or YAML files, with commas.")]
+Names = Annotated[
+    str,
+    typer.Option(
+        "--pipelines",
+        metavar="NAMES",
+        help="Names or YAML files, with commas.",
+        autocompletion=completing.several_pipelines,
+    ),
+]
 Amounts = Annotated[
     str, typer.Option("--budgets", metavar="LIST", help="Tokens kept of the image, with commas: 128,64,11.1%.")
 ]
@@ -104,9 +113,12 @@ def _print(found: Looked, where: dict[str, str], as_json: bool) -> None:
     for head in ("pipeline", "budget", "tokens", "", "important", "diverse", "merged"):
         table.add_column(head, justify="left" if head in ("pipeline", "budget") else "right")
     for kept in every(found.kept):
-        one = kept.receipt.images[0]
+        one = kept.run.image
         reasons = (len(which) for which in (one.important, one.diverse, one.merged))
-        figures = [f"{one.after}/{one.before}", share(one.after, one.before), *map(str, reasons)]
+        inside = bool(kept.receipt.layers)  # then as many as the layers see on average
+        count = f"{kept.receipt.average:.1f}" if inside else str(one.after)
+        part = share(round(kept.receipt.average) if inside else one.after, one.before)
+        figures = [f"{count}/{one.before}", part, *map(str, reasons)]
         table.add_row(Text(kept.pipeline.name, "cyan"), Text(str(kept.pipeline.budget)), *figures)
     stdout().print(table)
     for name in ("sheet", "page"):

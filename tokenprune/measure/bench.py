@@ -38,12 +38,12 @@ def bench(contest: Contest, rounds: int, *, sizes: bool = True, tell: Told = lam
     peaks = {name: _peak(contest, run) for name, run in contest.ways.items()}
     contest.forget()
     tell("timing answers")
-    interleave(contest.ways, rounds)
+    interleave(contest.ways, rounds, contest.clock.read)
     tell("timing stages")
     stages = Stages(contest)
     seconds, found = _stages(stages, rounds)
     assert contest.receipt is not None
-    after, before = contest.receipt.after, contest.receipt.before
+    after, before = contest.receipt.average, contest.receipt.before
     record = {
         **_setting(contest, rounds),
         "tokens": {"full": before, "pruned": after},
@@ -53,10 +53,10 @@ def bench(contest: Contest, rounds: int, *, sizes: bool = True, tell: Told = lam
         "cache_bytes": {name: cache_bytes(cache) for name, cache in stages.cache.items()},
         "peak_bytes": peaks,
     }
-    if sizes:
+    if sizes and not contest.pipeline.inside:
         tell("looking for the break-even")
         tokens, extra = stages.selection()[0].tokens, median(seconds["cue"])
-        record["break_even"] = break_even(contest, tokens, Fraction(after, before), extra, rounds)
+        record["break_even"] = break_even(contest, tokens, Fraction(round(after), before), extra, rounds)
     return {**record, "load": [*load, os.getloadavg()[0]], "environment": environment()}
 
 
@@ -72,6 +72,7 @@ def _setting(contest: Contest, rounds: int) -> dict[str, Any]:
         "layers": int(model.config.get_text_config().num_hidden_layers),
         "pipeline": contest.pipeline.name,
         "budget": str(contest.pipeline.budget),
+        "clock": "process" if contest.clock.busy else "wall",
         "batch": 1,
         "prompt": contest.inputs["input_ids"].shape[1],
         "rounds": rounds,
@@ -124,15 +125,13 @@ def _stages(stages: Stages, rounds: int) -> tuple[dict[str, list[float]], dict[s
     for run in stages.runs.values():
         run()
     stages.split.clear()
-    seconds = interleave(stages.runs, rounds)
+    seconds = interleave(stages.runs, rounds, stages.contest.clock.read)
     tower = [whole - part for whole, part in zip(seconds["vision tower"], stages.split, strict=True)]
     seconds |= {"vision tower": tower, "projector": list(stages.split)}
-    pruner = _sums(seconds["cue"], seconds["selection"])
-    found = {
-        "seconds": {name: median(values) for name, values in seconds.items()},
-        "pruner_of_tower": ratio(pruner, tower).to_dict(),
-        "prefill": ratio(seconds["prefill, full"], seconds["prefill, pruned"]).to_dict(),
-    }
+    found: dict[str, Any] = {"seconds": {name: median(values) for name, values in seconds.items()}}
+    if "cue" in seconds:
+        found["pruner_of_tower"] = ratio(_sums(seconds["cue"], seconds["selection"]), tower).to_dict()
+        found["prefill"] = ratio(seconds["prefill, full"], seconds["prefill, pruned"]).to_dict()
     return seconds, found
 
 

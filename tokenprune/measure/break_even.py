@@ -68,7 +68,7 @@ class BreakEven:
         runs = {"all": lambda: self._prefill(side**2), "few": few}
         for run in runs.values():
             run()
-        seconds = interleave(runs, rounds)
+        seconds = interleave(runs, rounds, self.contest.clock.read)
         return Size(side**2, kept, ratio(seconds["all"], [one + self.extra for one in seconds["few"]]))
 
     def _prefill(self, tokens: int) -> None:

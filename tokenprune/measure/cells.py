@@ -48,8 +48,8 @@ def grid(
 ) -> list[Cell]:
     """The unpruned model first, and then each pipeline with each budget and policy.
 
-    A pipeline whose own budget is nothing, as that of ``none``, is asked with that alone; one that draws at random is
-    asked with each seed. A cell that cannot be made says why.
+    A pipeline that keeps nothing where it drops, as ``none``, is asked with its own budget alone; one that draws at
+    random is asked with each seed. A cell that cannot be made says why.
 
     Raises:
         TokenpruneError: a pipeline does not load, whatever its budget.
@@ -61,18 +61,22 @@ def grid(
         raise PipelineError(f"several pipelines are called {', '.join(sorted(twice))}; a table needs a name for each")
     found = [Cell()]
     for one in loaded:
-        own = one.kept.share and not one.kept.amount
+        own = all(_nothing(wish) for wish in ([one.budget] if one.budget else [stage.budget for stage in one.stages]))
         for policy in positions:
-            for budget in [one.kept] if own else budgets:
+            for budget in [one.budget] if own else budgets:
                 found += _seeded(one, budget, policy, seeds)
     return found
 
 
-def _seeded(pipeline: Pipeline, budget: BudgetField, policy: str | None, seeds: int) -> Iterator[Cell]:
-    changes = {} if policy is None else {"positions": policy}
-    name, text = pipeline.name, str(budget)
+def _nothing(budget: BudgetField | None) -> bool:
+    return budget is not None and budget.share and not budget.amount
+
+
+def _seeded(pipeline: Pipeline, budget: BudgetField | None, policy: str | None, seeds: int) -> Iterator[Cell]:
+    changes = {"budget": budget, "positions": policy}
+    name, text = pipeline.name, "own" if budget is None else str(budget)
     try:
-        made = pipeline.replace(budget=budget, **changes)
+        made = pipeline.replace(**{key: value for key, value in changes.items() if value is not None})
     except (BudgetError, PipelineError) as problem:
         yield Cell(name, text, policy, reason=_short(problem))
         return

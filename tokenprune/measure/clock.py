@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from tokenprune.errors import AttachError
 
 
 class Clock:
@@ -14,16 +17,24 @@ class Clock:
 
     Args:
         device: of the model that is measured.
+        busy: count the seconds that this process was computing, of all its threads together, and not those in which it
+            waited for a processor. With one thread that is the time that a run would take on a machine of its own.
+
+    Raises:
+        AttachError: the model is not on the host, so that others do its work.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device, self.cuda = device, device.type == "cuda"
+    def __init__(self, device: torch.device, busy: bool = False) -> None:
+        if busy and device.type != "cpu":
+            raise AttachError(f"the clock of the process says nothing of a model on {device}; take --clock wall")
+        self.device, self.cuda, self.busy = device, device.type == "cuda", busy
+        self.read: Callable[[], float] = time.process_time if busy else time.perf_counter
 
     def mark(self) -> Any:
         """This moment; on a GPU that in which the kernels launched so far are done."""
         if not self.cuda:
             self.wait()
-            return time.perf_counter()
+            return self.read()
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self.device))
         return event

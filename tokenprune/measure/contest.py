@@ -41,20 +41,25 @@ class Contest:
     """One prompt, one model and one pipeline; each way is a function without arguments that runs it once.
 
     The limit runs the vision encoder, cuts its output by a selection that was made beforehand, and generates from a
-    prompt that was shortened beforehand: what is left when choosing costs nothing.
+    prompt that was shortened beforehand: what is left when choosing costs nothing. Where tokens leave inside the
+    language model there is no such prompt: the limit then is the same pipeline without scorers and diversifiers, which
+    keeps the first tokens unseen.
 
     Args:
         model: a model that is not attached, on the device to measure.
         inputs: a whole call for one prompt with one image, on the same device.
         pipeline: what chooses.
         new_tokens: tokens that every way generates, no more and no fewer.
+        busy: as in `Clock`.
 
     Raises:
         BudgetError: nothing is left out.
         UnsupportedMode, AttachError: as in `shorten`.
     """
 
-    def __init__(self, model: Model, inputs: Mapping[str, Any], pipeline: Pipeline, new_tokens: int) -> None:
+    def __init__(
+        self, model: Model, inputs: Mapping[str, Any], pipeline: Pipeline, new_tokens: int, busy: bool = False
+    ) -> None:
         self.model, self.inputs, self.pipeline = model, dict(inputs), pipeline
         self.family: Family = family_of(model)
         if self.family.cross is not None:
@@ -62,11 +67,12 @@ class Contest:
                 f"{type(model).__name__} looks at images through cross-attention: there is no short prompt"
             )
         self.image = self.family.modalities["image"]
-        self.clock = Clock(model.device)
+        self.clock = Clock(model.device, busy)
         self.length = {"max_new_tokens": new_tokens, "min_new_tokens": new_tokens, "do_sample": False, "num_beams": 1}
         self.ways: dict[str, Callable[[], Any]] = {"full": self.full, "pruned": self.pruned, "limit": self.limit}
         self.laps = {name: Laps() for name in self.ways}
         self.receipt: Receipt | None = None
+        self.prefilled: Any = None  # the cache after a prefill, where tokens leave inside the language model
         self._shorten()
 
     def _shorten(self) -> None:
@@ -79,8 +85,8 @@ class Contest:
         gone = consumed(self.family, self.model, self.inputs)
         self.short = {name: value for name, value in {**self.inputs, **short.call}.items() if name not in gone}
         self.short.pop("mm_encoder_outputs")
-        self.receipt = short.receipt
-        if short.receipt.after == short.receipt.before:
+        self.receipt = short.receipt if not self.pipeline.inside else self._looked()
+        if not self.pipeline.inside and short.receipt.after == short.receipt.before:
             raise BudgetError(
                 f"a budget of {self.pipeline.budget} keeps all {short.receipt.before} visual tokens of this image, so "
                 f"there is nothing to compare; ask for fewer, such as {max(1, short.receipt.before // 4)}"
@@ -97,6 +103,9 @@ class Contest:
 
     def limit(self) -> Any:
         """Answer from what was shortened by hand."""
+        if self.pipeline.inside:
+            with attach(self.model, without_scores(self.pipeline)):
+                return self._generate("limit", self.model.generate, lambda: self.inputs)
         return self._generate("limit", self.model.generate, self.shortened)
 
     def shortened(self) -> dict[str, Any]:
@@ -106,6 +115,12 @@ class Contest:
             room = [len(self.rows)]
             short = short_features(output, self.image.feature_field, self.rows.to(self.clock.device), room)
         return {**self.short, "mm_encoder_outputs": {"image": short}} if short is not None else self.short
+
+    def _looked(self) -> Receipt | None:
+        """What the stages inside the language model leave."""
+        with attach(self.model, self.pipeline) as attached, torch.no_grad():
+            self.prefilled = self.model(**self.inputs, use_cache=True, logits_to_keep=1).past_key_values
+        return attached.receipt
 
     @property
     def pixels(self) -> dict[str, Any]:
@@ -124,6 +139,12 @@ class Contest:
     def forget(self) -> None:
         """Start anew, after warming up."""
         self.laps = {name: Laps() for name in self.ways}
+
+
+def without_scores(pipeline: Pipeline) -> Pipeline:
+    """The same stages, which keep as many tokens and look at none."""
+    parts = {"scorer": None, "diversifier": None, "merger": None}
+    return pipeline.replace(stages=tuple(stage.model_copy(update=parts) for stage in pipeline.stages))
 
 
 def noise_prompt(model: Model, image: Size, text: int, processor: Any = None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tokenprune.attach import attach
@@ -12,6 +13,7 @@ from tokenprune.measure.asking import Asker, Said
 from tokenprune.measure.cells import FULL, Cell
 from tokenprune.measure.ledger import Ledger, Line
 from tokenprune.measure.row import Row
+from tokenprune.measure.sharing import Grouped, grouped, shares
 from tokenprune.measure.task import Task
 from tokenprune.once import encoding_once
 
@@ -34,6 +36,7 @@ def evaluate(
     ledger: Ledger,
     batch: int = 32,
     advance: Callable[[int], object] = lambda _: None,
+    share: bool = False,
 ) -> None:
     """Ask what is not answered yet.
 
@@ -48,12 +51,14 @@ def evaluate(
         ledger: where answers are kept.
         batch: rows that are asked at once.
         advance: told how many answers of `missing` are done with.
+        share: read an image once for all questions about it in a batch, where model and pipeline allow it. Answers are
+            the same but for rounding.
     """
     for cell in cells:
         ledger.refused.pop(cell.key, None)  # tried anew
     for start in range(0, len(task.rows), batch):
         before = set(ledger.refused)
-        _Batch(asker, task.rows[start : start + batch], ledger, advance).ask(cells)
+        _Batch(asker, task.rows[start : start + batch], ledger, advance, share).ask(cells)
         for key in set(ledger.refused) - before:
             advance(sum(not ledger.has(key, row.key) for row in task.rows))
 
@@ -66,6 +71,7 @@ class _Batch:
     rows: Sequence[Row]
     ledger: Ledger
     advance: Callable[[int], object]
+    share: bool
 
     def ask(self, cells: Sequence[Cell]) -> None:
         live = [cell for cell in cells if not cell.reason]
@@ -77,9 +83,10 @@ class _Batch:
             return
         inputs = self.asker.read(images, [row.question for row in rows])
         full = self.asker.ask(inputs)
+        alike = grouped(self.asker, rows, inputs) if self.share else None
         with encoding_once():
             for cell in todo:
-                lines = self._lines(cell, rows, inputs, full)
+                lines = self._lines(cell, rows, inputs, full, alike)
                 self.ledger.add(lines)
                 self.advance(sum("said" in line for line in lines))
 
@@ -102,16 +109,18 @@ class _Batch:
         self.ledger.add([line for line in broken if self.ledger.skipped.get(line["row"]) != line["skipped"]])
         return rows, images
 
-    def _lines(self, cell: Cell, rows: Sequence[Row], inputs: Any, full: Said) -> list[Line]:
+    def _lines(self, cell: Cell, rows: Sequence[Row], inputs: Any, full: Said, alike: Grouped | None) -> list[Line]:
         """What is kept of one cell's answers, or of its refusal."""
         if cell.made is None:
             return self._new(FULL, rows, ({"said": text} for text in full.texts))
+        together = alike if shares(cell.made) else None
         try:
             with attach(self.asker.model, cell.made, strict=True) as attached:
-                said = self.asker.ask(inputs)
+                said = self.asker.ask(inputs) if together is None else together.ask(self.asker)
         except TokenpruneError as problem:
             return [{"cell": cell.key, "refused": " ".join(str(problem).split())}]
-        return self._new(cell.key, rows, _beside(said, full, attached.receipt))
+        samples = range(len(rows)) if together is None else together.image
+        return self._new(cell.key, rows, _beside(said, full, samples, attached.receipt))
 
     def _new(self, cell: str, rows: Sequence[Row], told: Iterator[Line]) -> list[Line]:
         both = zip(rows, told, strict=True)
@@ -119,16 +128,30 @@ class _Batch:
         return [line for line in lines if not self.ledger.has(cell, line["row"])]
 
 
-def _beside(said: Said, full: Said, receipt: Receipt | None) -> Iterator[Line]:
-    """Each answer, how far its first token is from the unpruned model's, and what was kept of its image."""
+def _beside(said: Said, full: Said, samples: Sequence[int], receipt: Receipt | None) -> Iterator[Line]:
+    """Each answer, how far its first token is from the unpruned model's, and what was kept of its image.
+
+    ``samples`` are the prompts of the receipt that the answers belong to.
+    """
     assert receipt is not None  # every row has an image, and an image that cannot be pruned has raised
     divergence, same = said.divergence(full).tolist(), said.same_first(full).tolist()
     for number, text in enumerate(said.texts):
-        images = [image for image in receipt.images if image.sample == number]
+        images = [nth for nth, image in enumerate(receipt.images) if image.sample == samples[number]]
         yield {
             "said": text,
             "kl": round(divergence[number], 6),
             "top1": same[number],
-            "kept": sum(image.after for image in images),
-            "of": sum(image.before for image in images),
+            "kept": sum(_kept(receipt, nth) for nth in images),
+            "of": sum(receipt.images[nth].before for nth in images),
         }
+
+
+def _kept(receipt: Receipt, nth: int) -> float:
+    """Tokens of an image; where some leave inside the language model, averaged over its layers."""
+    after = receipt.images[nth].after
+    if not receipt.layers:
+        return after
+    bounds = [one.layer for one in receipt.layers] + [receipt.depth]
+    spans = [stop - start for start, stop in pairwise(bounds)]
+    inside = sum(span * len(one.kept[nth]) for span, one in zip(spans, receipt.layers, strict=True))
+    return round((bounds[0] * after + inside) / receipt.depth, 4)

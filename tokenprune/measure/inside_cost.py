@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.budget import Budget
+from tokenprune.cue_names import OF_LAYER, PREVIOUS
 from tokenprune.cues import peek
 from tokenprune.looking import Look
 from tokenprune.measure.flops import flops
@@ -17,7 +18,7 @@ from tokenprune.measure.meta import real, running_without_weights
 from tokenprune.pipeline import Pipeline
 from tokenprune.stage import Stage
 from tokenprune.standard_layers import attention_of
-from tokenprune.tokens import OF_LAYER, PREVIOUS, TEXT, Cue, VisualTokens
+from tokenprune.tokens import TEXT, Cue, VisualTokens
 
 
 @dataclass(frozen=True)

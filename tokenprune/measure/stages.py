@@ -25,7 +25,8 @@ class Stages:
 
     ``vision tower`` (its projector is timed within it, see `split`), ``cue`` (queries and keys are there, the tap reads
     them), ``selection`` (tokens and cues are laid out, and chosen from), ``prefill, full`` and ``prefill, pruned`` (the
-    language model, with the logits of the last token).
+    language model, with the logits of the last token). Stages inside the language model run only as it does: of such a
+    pipeline the encoder and the full prefill are timed.
 
     Args:
         contest: the model, the prompt and the pipeline.
@@ -49,6 +50,9 @@ class Stages:
             "prefill, full": lambda: self.prefill("full", self.whole),
             "prefill, pruned": lambda: self.prefill("pruned", self.cut),
         }
+        if contest.pipeline.inside:
+            self.runs = {name: self.runs[name] for name in ("vision tower", "prefill, full")}
+            self.cache["pruned"] = contest.prefilled
 
     def _taps(self) -> dict[str, list[tuple[Any, ...]]]:
         """By layer, what each tap is given."""

@@ -14,6 +14,7 @@ from tokenprune.page import FEW, inlined
 from tokenprune.painting import COLOURS, Why
 from tokenprune.placement import Placement
 from tokenprune.receipt import ImageReceipt
+from tokenprune.spots import Box
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class Run:
     Args:
         image: of its receipt.
         answers: what the model said to each question.
-        stages: of a pipeline with several, (where, the same image after that stage), first to last.
+        stages: of a pipeline that goes on choosing inside the language model, (which layers, the image as they see it).
+        average: its tokens, averaged over the layers. None: as many as there are.
     """
 
     image: ImageReceipt
     answers: Sequence[str] = ()
     stages: Sequence[tuple[str, ImageReceipt]] = ()
+    average: float | None = None
 
     def plain(self) -> dict[str, Any]:
         """As the page reads it."""
@@ -37,6 +40,7 @@ class Run:
             "kept": digits(self.image),
             "before": self.image.before,
             "after": self.image.after,
+            "average": self.average if self.stages else None,
             "counts": {int(one): count for one in COLOURS if (count := int((why == one).sum()))},
             "answers": list(self.answers),
             "stages": [{"label": name, "kept": digits(one), "after": one.after} for name, one in self.stages],
@@ -103,7 +107,7 @@ def item(
         "height": image.height,
         "pixelated": max(image.size) <= FEW // 2,
         "note": placement.note,
-        "rows": [{"grid": grid, "box": box, "again": again} for grid, box, again in rows],
+        "rows": [{"grid": grid, "box": _rounded(box), "again": again} for grid, box, again in rows],
         "tokens": tokens,
         "questions": [asdict(question) for question in questions],
         "pipelines": [one.plain() for one in shown],
@@ -113,3 +117,8 @@ def item(
 def digits(image: ImageReceipt) -> str:
     """A digit for each token, a `Why`."""
     return "".join(map(str, np.maximum(whys(image), Why.DROPPED).tolist()))
+
+
+def _rounded(box: Box | None) -> list[float] | None:
+    """To a thousandth of a pixel."""
+    return None if box is None else [round(side, 3) for side in box]

@@ -136,7 +136,9 @@ const figureOf = (item, pipeline) => {
     thumb.setAttribute("aria-label", part(`thumbnail of ${item.alt}`));
     drawStrip(strip, item, pipeline, run);
     const share = run.before ? ` (${((100 * run.after) / run.before).toFixed(1)} %)` : "";
-    const lines = [element("p", { class: "count", text: `${run.after} of ${run.before} tokens${share}` })];
+    const last = run.stages.length ? " in the last layers" : "";
+    const lines = [element("p", { class: "count", text: `${run.after} of ${run.before} tokens${share}${last}` })];
+    if (run.average !== null) lines.push(element("p", { class: "small", text: `${run.average.toFixed(1)} averaged over the layers` }));
     lines.push(state.mode === "scores" ? (pipeline.scores ? ramp() : element("p", { class: "small", text: pipeline.unscored })) : legend(run));
     if (item.note) lines.push(element("p", { class: "note", text: item.note }));
     caption.replaceChildren(...lines);

@@ -13,7 +13,7 @@ from tokenprune.strategy import Strategy
 from tokenprune.testing.search import require
 
 S = TypeVar("S", bound=Strategy)
-_ONE = r"[a-z][a-z0-9_]*(@(-?\d+|\d+(\.\d+)?%|previous|this))?"
+_ONE = r"[a-z][a-z0-9_]*(:\d+(\.\d+)?)?(@(-?\d+|\d+(\.\d+)?%|previous|this))?"
 _CUE = re.compile(rf"{_ONE}(\|{_ONE})*")
 
 

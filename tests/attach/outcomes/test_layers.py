@@ -197,3 +197,17 @@ class TestShareOfTheDepth:
         reads = tokenprune.load(pipeline).reads
         layers = {layer_at(wish.split("|")[0].partition("@")[2] or "22", [True] * 24, wish) for wish in reads}
         assert layers == {"hiprune": {8, 22}, "vscan": {5, 22}}[pipeline]
+
+
+@pytest.mark.parametrize("kind", ["llava", "llava_siglip"])
+def test_global_queries_are_those_that_receive_most(build, kind):
+    model, inputs = build(kind), prompt(36)
+    scorer = {"use": "attention_received", "times": 1.2, "layer": "50%"}
+    receipt = ran(model, inputs, scorer=scorer)
+    weights = attention(model, inputs, 2).mean(0)
+    usual = weights.mean(0)
+    seeks = usual > 1.2 * usual.mean()
+    assert 0 < seeks.sum() < 20
+    scores = weights[seeks].mean(0)[-36:]
+    assert receipt.images[0].kept.tolist() == sorted(scores.topk(9).indices.tolist())
+    assert receipt.source == ("global_attention:1.2@2",)
