@@ -20,8 +20,8 @@ from tokenprune.generating import pruned_generate
 from tokenprune.in_llm import InLlm, detached
 from tokenprune.listen import cue_sources
 from tokenprune.pipeline import Pipeline, Source, load
-from tokenprune.pre_llm import uncut
 from tokenprune.receipt import Receipt
+from tokenprune.recording import uncut
 from tokenprune.seams import check_seams, unwrapped
 from tokenprune.standard_layers import check_inside
 from tokenprune.turn import guard, release, remembers

@@ -15,8 +15,9 @@ from tokenprune.errors import NothingPrunedWarning, UnsupportedMode
 from tokenprune.family import Family, Model, family_of
 from tokenprune.forwarding import consumed, short_arguments
 from tokenprune.pipeline import Source, load
-from tokenprune.pre_llm import shorten, uncut
+from tokenprune.pre_llm import shorten
 from tokenprune.receipt import Receipt
+from tokenprune.recording import uncut
 from tokenprune.seams import check_seams, unwrapped
 
 

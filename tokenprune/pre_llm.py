@@ -112,16 +112,6 @@ def _refuse_empty(columns: Columns, chunk: Chunk) -> None:
         )
 
 
-def uncut(pipeline: Pipeline, receipt: Receipt) -> str:
-    """What to say of a receipt whose budget was not kept to; nothing where it was."""
-    if not receipt.uncut:
-        return ""
-    return (
-        f"every token of {receipt.uncut} {pipeline.kept.unit}{'s' * (receipt.uncut != 1)} stayed though the budget "
-        f"is {receipt.budget}; the splitter {type(pipeline.stages[0].splitter).__name__} does not keep to it"
-    )
-
-
 @contextmanager
 def timed(clock: dict[str, float], name: str) -> Iterator[None]:
     """Note the milliseconds of a block under a name."""

@@ -11,12 +11,23 @@ import torch
 from tokenprune.budget import Budget
 from tokenprune.in_llm import InLlm
 from tokenprune.kv_cache import bytes_of
+from tokenprune.pipeline import Pipeline
 from tokenprune.reading import Reading
 from tokenprune.receipt import ImageReceipt, LayerReceipt, Receipt
 from tokenprune.selection import Selection
 from tokenprune.spots import spots_of
 from tokenprune.tokens import VisualTokens
 from tokenprune.turn import Turn
+
+
+def uncut(pipeline: Pipeline, receipt: Receipt) -> str:
+    """What to say of a receipt whose budget was not kept to; nothing where it was."""
+    if not receipt.uncut:
+        return ""
+    return (
+        f"every token of {receipt.uncut} {pipeline.kept.unit}{'s' * (receipt.uncut != 1)} stayed though the budget "
+        f"is {receipt.budget}; the splitter {type(pipeline.stages[0].splitter).__name__} does not keep to it"
+    )
 
 
 def uncut_units(tokens: VisualTokens, selection: Selection, budget: Budget) -> int:

@@ -38,6 +38,21 @@ class Plan:
     budget: Budget | None = None
     schedule: Schedule = "scaled"
 
+    def check(self) -> None:
+        """See whether the average of any image can be that share of it.
+
+        Raises:
+            BudgetError: it cannot.
+        """
+        least = Fraction(self.layers[0], self.depth)
+        if self.budget is not None and self.budget.share and self.budget.amount < least:
+            raise BudgetError(
+                f"a budget of {self.budget} is an average over the {self.depth} layers of the language model, and a "
+                f"pipeline whose first tokens leave before layer {self.layers[0]} never averages below "
+                f"{_text(100 * least)} %; ask for at least that, let tokens leave earlier, or put a stage before the "
+                "language model"
+            )
+
     def counts(self, count: int) -> tuple[int, ...]:
         """Tokens that stay after each stage, of an image that had ``count``.
 

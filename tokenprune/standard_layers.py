@@ -37,8 +37,11 @@ def check_inside(family: Family, model: Model, pipeline: Pipeline) -> None:
     Raises:
         UnsupportedMode: it does not; the message says why.
         PipelineError: it has not the layers that the pipeline names.
+        BudgetError: they are too few for the average that it asks for.
         MissingCue: a stage reads what it does not give.
     """
+    if PREVIOUS in pipeline.stages[0].reads:
+        raise MissingCue(f"{pipeline.name!r} reads the scores of the stage before its first one; put a stage there")
     if not pipeline.inside:
         return
     if why := reason(family, model):
@@ -47,15 +50,12 @@ def check_inside(family: Family, model: Model, pipeline: Pipeline) -> None:
             f"that: {why}. Take a pipeline that drops them before it, such as 'vispruner'"
         )
     language = submodule(model.base_model, family.language_model)
-    pipeline.plan(len(language.layers))
+    pipeline.plan(len(language.layers)).check()
     for stage in pipeline.inside:
         for wish in stage.reads_inside:
             _check_cue(pipeline.name, wish)
         if stage.space == "normed" and not hasattr(language, "norm"):
             raise MissingCue(f"{pipeline.name!r} measures in normed space; {type(language).__name__} has no norm")
-    first = pipeline.stages[0]
-    if first.inside and PREVIOUS in first.reads:
-        raise MissingCue(f"{pipeline.name!r} reads the scores of the stage before its first one; put a stage there")
     if pipeline.positions == "renumber" and not _turns(language):
         raise UnsupportedMode(
             f"{type(language).__name__} has no rotary_emb(states, position_ids), so its position ids cannot be "

@@ -15,8 +15,11 @@ ROOT = Path(__file__).parents[2]
 RECORD = ROOT / "benchmarks/results/scenes.csv"
 PAGE, PLOT = ROOT / "docs/scenes-table.md", ROOT / "docs/scenes-table.svg"
 SETS, POLICIES, BUDGETS = ("sparse", "crowded"), ("renumber", "keep"), ("50%", "25%", "11.1%", "5.6%", "2.8%")
-CONTROLS = ("random", "uniform", "pool", "downsample", "region")
-SHOWN = ("vispruner", "divprune", "fastervlm", "scope", "random", "uniform", "pool", "downsample", "none")
+CONTROLS = ("none", "random", "uniform", "pool", "downsample", "region")
+SHOWN = (
+    *("vispruner", "divprune", "fastervlm", "hybrid_windows", "cdpruner", "sparsevlm", "divprune_text"),
+    *("random", "uniform", "pool", "downsample", "none"),
+)
 KINDS = ("color", "shape", "where", "at", "count", "exist", "read", "background")
 
 
@@ -65,7 +68,7 @@ def accuracy(lines, kind, policy):
             return f"{float(one['score']):.1f} ±{(float(one['high']) - float(one['low'])) / 2:.1f}{kept}"
         return f"[{notes.setdefault(one['reason'], len(notes) + 1)}]" if one["reason"] else ""
 
-    (full,), none = pick(lines, set=kind, pipeline="all tokens"), pick(here, pipeline="none")
+    (full,), alone = pick(lines, set=kind, pipeline="all tokens"), [one for one in here if one["budget"] not in BUDGETS]
 
     def label(name):
         asked = {one["questions"] for one in pick(here, pipeline=name, reason="")} - {full["questions"]}
@@ -73,7 +76,10 @@ def accuracy(lines, kind, policy):
 
     rows = [[label(name), *(cell(name, budget) for budget in BUDGETS)] for name in ordered(here)]
     ends = [["*all tokens*", f"{float(full['score']):.1f}", *[""] * 4]]
-    ends += [["*none* (0 %)", f"{float(one['score']):.1f}", *[""] * 4] for one in none]
+    ends += [
+        [f"{named(one['pipeline'])} ({float(one['share']):.0f} %)", f"{float(one['score']):.1f}", *[""] * 4]
+        for one in alone
+    ]
     told = "".join(f"\n\n[{number}] {reason}" for reason, number in notes.items())
     return table(["pipeline", *BUDGETS], [*ends, *rows]) + told
 

@@ -1,7 +1,8 @@
 r"""Turn the answers of an evaluation on the scenes into the record that docs/scenes-table.md is made from.
 
-tokenprune eval --task scenes --questions 1024 --pipelines all --budgets 50%,25%,11.1%,5.6%,2.8% \
-    --positions keep,renumber --out runs/scenes
+tokenprune eval --task scenes --questions 1024 --budgets 50%,25%,11.1%,5.6%,2.8% --positions keep,renumber \
+    --pipelines all,benchmarks/scenes/vispruner_text.yaml,benchmarks/scenes/divprune_text.yaml \
+    --share-images --out runs/scenes
 python benchmarks/scenes/record.py runs/scenes
 
 Writes benchmarks/results/scenes.csv, a line for each cell, and scenes.json, how it was made. What is added to the table

@@ -154,3 +154,31 @@ def test_the_cue_is_read_beside_flash_attention(flashed):
             current(**inputs)
         kept.append(pruned.receipt.images[0].kept)
     assert torch.equal(*kept)
+
+
+def _batch(model):
+    """Two prompts of different length, one padded on the left; what stays differs in number too."""
+    ids = torch.tensor([[0, 0, 1, 5, *[IMAGE] * 36, 7, 8], [1, 4, 9, 6, 5, *[7, 8] * 17, 4, 9, 8]])
+    mask = (ids != 0).long()
+    return _logits(model, input_ids=ids, attention_mask=mask, pixel_values=_inputs()["pixel_values"])
+
+
+INSIDE = {
+    "name": "mine",
+    "stages": [
+        {"site": {"llm_layer": 1}, "scorer": {"use": "text_attention"}, "budget": "50%"},
+        {"site": {"llm_layer": 2}, "scorer": {"use": "text_attention", "layer": "this"}, "budget": "25%"},
+    ],
+}
+
+
+@pytest.mark.parametrize("positions", ["keep", "renumber"])
+@pytest.mark.parametrize("mode", ["plain", "no cache", "second turn", "forward", "batch"])
+def test_inside_the_language_model_flash_attention_answers_as_sdpa(flashed, mode, positions):
+    model, ask = _model(), {**MODES, "batch": _batch}[mode]
+    with tokenprune.attach(model, INSIDE, positions=positions) as sdpa:
+        want = ask(model)
+    with tokenprune.attach(flashed(model), INSIDE, positions=positions) as fast:
+        torch.testing.assert_close(ask(model), want, atol=2e-5, rtol=0)
+    for one, other in zip(sdpa.receipt.layers, fast.receipt.layers, strict=True):
+        assert all(map(torch.equal, one.kept, other.kept))

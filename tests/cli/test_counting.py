@@ -67,7 +67,7 @@ def test_a_note_says_what_the_size_of_the_image_rests_on(call):
     [
         (
             ["llava-1.5-7"],
-            "sizes that are built in: llava-1.5-7b, llava-1.5-13b, llava-next-7b, qwen2.5-vl-7b; did you",
+            "llava-next-7b, qwen2.5-vl-7b, llava-small; did you mean",
         ),
         (["./none"], "there is no model folder and no config file at './none'"),
         (["llava-1.5-7b", "--budget", "600"], "a budget of 600 is more than the 576 visual tokens that one image has"),

@@ -48,10 +48,14 @@ def test_a_place_behind_the_last_line_is_told_without_one(call, tmp_path):
     assert call("validate", "cut.yaml").stdout.startswith("cut.yaml:2:1: this is not YAML: ")
 
 
-def test_a_file_that_is_not_there_is_an_error(call):
-    found = call("validate", "none.yaml")
-    assert (found.exit_code, found.stdout) == (1, "")
-    assert found.stderr.startswith("error: cannot read the pipeline 'none.yaml': ")
+def test_a_file_that_is_not_there_is_a_mistake_and_the_others_are_read(call, wrong):
+    found = call("validate", "none.yaml", "right.yaml", "visprunner")
+    assert found.exit_code == 1
+    none, right, name = found.stdout.splitlines()
+    assert none.startswith("none.yaml:1:1: cannot read the pipeline 'none.yaml': ")
+    assert right == "right.yaml: valid"
+    assert name.startswith("visprunner:1:1: no 'visprunner' among the pipelines; did you mean 'vispruner'?")
+    assert found.stderr == "error: 2 mistakes in 2 of 3 files\n"
 
 
 def test_no_file_is_wrong_usage(call):

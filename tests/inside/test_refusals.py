@@ -56,6 +56,13 @@ def test_a_budget_that_cannot_be_reached_leaves_the_model_ready(model):
     assert torch.equal(model.generate(**inputs, max_new_tokens=2), plain)
 
 
+def test_shares_and_scores_that_cannot_be_are_refused_when_attaching(model):
+    with pytest.raises(BudgetError, match=r"a budget of 30% .* layer 2 never averages below 50 %; ask for at least"):
+        tokenprune.attach(model, QUARTER, budget="30%")
+    with pytest.raises(MissingCue, match="reads the scores of the stage before its first one; put a stage there"):
+        tokenprune.attach(model, "random", scorer="previous")
+
+
 def test_an_error_in_the_middle_leaves_no_state(model):
     inputs, seen = tiny.prompts(model, (1, 2)), []
 

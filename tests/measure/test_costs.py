@@ -236,7 +236,13 @@ class TestRefusals:
 
 
 def test_every_size_is_laid_out_whole():
-    parameters = {"llava-1.5-7b": 7.06, "llava-1.5-13b": 13.35, "llava-next-7b": 7.06, "qwen2.5-vl-7b": 8.29}
+    parameters = {
+        "llava-1.5-7b": 7.06,
+        "llava-1.5-13b": 13.35,
+        "llava-next-7b": 7.06,
+        "qwen2.5-vl-7b": 8.29,
+        "llava-small": 0.256,
+    }
     assert set(built_in()) == set(parameters)
     for name, billions in parameters.items():
         model = tokenprune.configs.laid_out(described(name).config)

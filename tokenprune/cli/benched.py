@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tokenprune.cli.figures import share
 from tokenprune.cli.terminal import stdout
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def _parts(record: dict[str, Any]) -> Table:
     for name in ("vision tower", "projector", "cue", "selection", "prefill, full", "prefill, pruned"):
         if name not in seconds:
             continue
-        table.add_row(name, clocked(seconds[name]), share(seconds[name], seconds["vision tower"]))
+        table.add_row(name, clocked(seconds[name]), f"{100 * seconds[name] / seconds['vision tower']:.2f} %")
     return table
 
 
@@ -105,6 +104,8 @@ def _break_even(found: dict[str, Any]) -> list[Any]:
         table.add_row(str(size["tokens"]), str(size["kept"]), spread(size["speed_up"]))
     least = found["pays_from"]
     said = "at none of these sizes does pruning pay" if least is None else f"pruning pays from {least} visual tokens on"
+    if least == found["sizes"][0]["tokens"]:
+        said = "pruning pays at every one of these sizes"
     return [table, f"break-even: {said}"]
 
 

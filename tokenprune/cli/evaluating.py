@@ -27,7 +27,7 @@ Names = Annotated[
     typer.Option(
         "--pipelines",
         metavar="NAMES",
-        help="Names or YAML files, with commas; or 'all'.",
+        help="Names or YAML files, with commas; 'all' are those installed.",
         autocompletion=completing.several_pipelines,
     ),
 ]

@@ -99,11 +99,7 @@ def resolved(pipeline: Pipeline) -> dict[str, Any]:
     from tokenprune.strategy import Strategy
 
     plain = pipeline.model_dump(mode="json")
-    plain["stages"] = [
-        {
-            key: {"use": name_of(value), **value.model_dump(mode="json")} if isinstance(value, Strategy) else value
-            for key, value in stage
-        }
-        for stage in pipeline.stages
-    ]
+    for told, stage in zip(plain["stages"], pipeline.stages, strict=True):
+        parts = {key: value for key, value in stage if isinstance(value, Strategy)}
+        told |= {key: {"use": name_of(part), **part.model_dump(mode="json")} for key, part in parts.items()}
     return plain

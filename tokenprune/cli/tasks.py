@@ -58,7 +58,8 @@ def cells_of(pipelines: str, budgets: str, positions: str | None, seeds: int) ->
     from tokenprune.measure.cells import grid
     from tokenprune.registry import list_pipelines
 
-    names = list_pipelines() if pipelines.strip() == "all" else _listed(pipelines, "--pipelines")
+    listed = _listed(pipelines, "--pipelines")
+    names = [name for one in listed for name in (list_pipelines() if one == "all" else [one])]
     amounts = [Budget.parse(yaml.safe_load(text)) for text in _listed(budgets, "--budgets")]
     policies = _listed(positions, "--positions") if positions else [None]
     if wrong := {*policies} - {None, "keep", "renumber"}:

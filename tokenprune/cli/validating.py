@@ -11,6 +11,7 @@ from tokenprune.cli import completing
 from tokenprune.cli.catalogue import yaml_text
 from tokenprune.cli.options import AsJson, Debug
 from tokenprune.cli.terminal import note, print_json, reported, stdout
+from tokenprune.errors import TokenpruneError
 
 if TYPE_CHECKING:
     from tokenprune.validation import Mistake
@@ -30,12 +31,7 @@ def validate(
 ) -> None:
     """Find every mistake in pipeline files, with its line, its column and what would be right."""
     with reported(debug):
-        from tokenprune.validation import check_text
-
-        found = {}
-        for source in files:
-            text = yaml_text(source)
-            found[source] = text.splitlines(), check_text(text)
+        found = {source: _checked(source) for source in files}
         if as_json:
             plain = [(source, [asdict(one) for one in mistakes]) for source, (_, mistakes) in found.items()]
             print_json([{"file": source, "valid": not wrong, "mistakes": wrong} for source, wrong in plain])
@@ -47,6 +43,17 @@ def validate(
             many = f"{count} mistake{'s' * (count != 1)} in {wrong} of {len(found)} file{'s' * (len(found) != 1)}"
             note("error", many, "bold red")
             raise typer.Exit(1)
+
+
+def _checked(source: str) -> tuple[list[str], list[Mistake]]:
+    """The lines of a file, and its mistakes; one that cannot be read is one mistake, so that the others are read."""
+    from tokenprune.validation import Mistake, check_text
+
+    try:
+        text = yaml_text(source)
+    except TokenpruneError as problem:
+        return [], [Mistake(1, 1, "", str(problem))]
+    return text.splitlines(), check_text(text)
 
 
 def _print(source: str, lines: list[str], mistakes: list[Mistake]) -> None:

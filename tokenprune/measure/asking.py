@@ -57,27 +57,29 @@ class Asker:
     def read(self, images: Sequence[Image], questions: Sequence[str]) -> Any:
         """The inputs of one batch, padded on the left: one image before each question, in the model's chat format."""
         prompts = [self.prompt.replace("{question}", question) for question in questions]
+        if getattr(self.processor, "chat_template", None):
+            turns = [
+                [{"type": "image", "image": image}, {"type": "text", "text": prompt}]
+                for image, prompt in zip(images, prompts, strict=True)
+            ]
+            return self.chats([[{"role": "user", "content": turn}] for turn in turns])
+        texts = [f"{self.processor.image_token}\n{prompt}" for prompt in prompts]
         with _padded_left(self.processor.tokenizer):
-            if getattr(self.processor, "chat_template", None):
-                inputs = self._chats(images, prompts)
-            else:
-                texts = [f"{self.processor.image_token}\n{prompt}" for prompt in prompts]
-                inputs = self.processor(images=list(images), text=texts, padding=True, return_tensors="pt")
+            inputs = self.processor(images=list(images), text=texts, padding=True, return_tensors="pt")
         return inputs.to(self.model.device, self.model.dtype)
 
-    def _chats(self, images: Sequence[Image], prompts: Sequence[str]) -> Any:
-        turns = [
-            [{"type": "image", "image": image}, {"type": "text", "text": prompt}]
-            for image, prompt in zip(images, prompts, strict=True)
-        ]
-        return self.processor.apply_chat_template(
-            [[{"role": "user", "content": turn}] for turn in turns],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs={"padding": True},
-        )
+    def chats(self, conversations: Sequence[Any]) -> Any:
+        """The inputs of conversations as `apply_chat_template` takes them, padded on the left."""
+        with _padded_left(self.processor.tokenizer):
+            inputs = self.processor.apply_chat_template(
+                list(conversations),
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+                processor_kwargs={"padding": True},
+            )
+        return inputs.to(self.model.device, self.model.dtype)
 
     def ask(self, inputs: Any) -> Said:
         """What the model, as it is now, says to each question."""
