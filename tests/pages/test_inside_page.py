@@ -25,8 +25,8 @@ def times():
     """A line for every method, on the embedded model."""
     (embedded,) = [one for one in record("inside-times.json")["times"] if one["model"] == "embedded"]
     for one in embedded["lines"][1:]:
-        found = one["all_over_this"]
-        yield f"| `{one['method']}` | {one['tokens']:g} | {found['median']:.2f} [{found['low']:.2f}, {found['high']:.2f}] |"
+        middle, low, high = (one["all_over_this"][name] for name in ("median", "low", "high"))
+        yield f"| `{one['method']}` | {one['tokens']:g} | {middle:.2f} [{low:.2f}, {high:.2f}] |"
 
 
 def test_every_line_of_the_records_is_on_the_page():
