@@ -10,7 +10,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 from tokenprune.cli import benched
 from tokenprune.scenes import folder
 
-RECORDS = ("bench-7b-2-layers", "bench-embedded")
+RECORDS = ("bench-small", "bench-7b-2-layers", "bench-embedded")
 QUICK = ("--rounds", "2", "--new-tokens", "2", "--no-break-even", "--budget", "28")
 
 

@@ -29,7 +29,7 @@ def test_every_convention_can_be_asked_for():
 
 def test_json_is_what_python_gives(call):
     folder = scenes.folder()
-    arguments = ["--budget", "64", "--budget", "25%", "--text", "9", "--dtype", "float32", "--json"]
+    arguments = ["--budgets", "64,25%", "--text", "9", "--dtype", "float32", "--json"]
     found = json.loads(call("flops", folder, *arguments).stdout)
     pipelines = [load("vispruner", budget=budget) for budget in (64, "25%")]
     assert found == counted(str(folder), pipelines, text=9, dtype="float32")
@@ -48,14 +48,14 @@ def width_of_keys(layers):
 
 
 def test_a_convention_leaves_out_what_it_does_not_count(call):
-    found = call("flops", scenes.folder(), "--convention", "fastv", "--pipeline", "none", COLUMNS="200").stdout
+    found = call("flops", scenes.folder(), "--convention", "fastv", "--pipelines", "none", COLUMNS="200").stdout
     assert "fastv: formula, 1 FLOP a multiply-accumulate" in found
     assert "prefill " not in found.splitlines()[3]
     assert re.search(r"^none 0% +0 ", found, re.MULTILINE)
 
 
 def test_a_note_says_what_the_size_of_the_image_rests_on(call):
-    found = call("flops", scenes.folder() / "config.json", "--image", "96x96", "--pipeline", "random")
+    found = call("flops", scenes.folder() / "config.json", "--image", "96x96", "--pipelines", "random")
     assert found.exit_code == 0
     assert found.stderr == (
         "note: the image is taken to be neither resized nor padded: a config alone has no image processor\n"
@@ -70,8 +70,8 @@ def test_a_note_says_what_the_size_of_the_image_rests_on(call):
             "llava-next-7b, qwen2.5-vl-7b, llava-small; did you mean",
         ),
         (["./none"], "there is no model folder and no config file at './none'"),
-        (["llava-1.5-7b", "--budget", "600"], "a budget of 600 is more than the 576 visual tokens that one image has"),
-        (["llava-1.5-7b", "--pipeline", "vispruned"], "did you mean 'vispruner'"),
+        (["llava-1.5-7b", "--budgets", "600"], "a budget of 600 is more than the 576 visual tokens that one image has"),
+        (["llava-1.5-7b", "--pipelines", "vispruned"], "did you mean 'vispruner'"),
         (["mllama"], "MllamaForConditionalGeneration has no vision encoder whose tokens stand in the prompt"),
         (["llava-1.5-7b", "--image", "large"], "--image takes a width and a height, as in 640x480"),
     ],

@@ -9,7 +9,7 @@ from families.cases import CASES
 from transformers import LogitsProcessorList
 
 import tokenprune
-from tokenprune.errors import AttachError, BudgetError
+from tokenprune.errors import AttachError, BudgetError, UnsupportedMode
 from tokenprune.measure import random_weights
 from tokenprune.measure.bench import bench, headline
 from tokenprune.measure.break_even import Size, break_even, pays_from
@@ -77,6 +77,10 @@ class TestContest:
             BudgetError, match=r"a budget of 1000 keeps all \d+ visual tokens .* ask for fewer, such as"
         ):
             Contest(contest.model, contest.inputs, pipeline, NEW)
+
+    def test_a_smaller_image_is_no_choice(self, contest):
+        with pytest.raises(UnsupportedMode, match="'downsample' shrinks the image and chooses nothing, so there is no"):
+            Contest(contest.model, contest.inputs, tokenprune.load("downsample"), NEW)
 
     def test_what_looks_at_images_sideways_is_refused(self):
         case = CASES["mllama"]

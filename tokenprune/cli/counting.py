@@ -10,6 +10,7 @@ import typer
 
 from tokenprune.cli.figures import share, short
 from tokenprune.cli.inspecting import image_size
+from tokenprune.cli.looking import listed
 from tokenprune.cli.options import AsJson, Budgets, Debug, Dtype, ImageSize, ModelSize, Pipelines, TextTokens
 from tokenprune.cli.running import configured
 from tokenprune.cli.terminal import note, print_json, reported, stderr, stdout
@@ -32,8 +33,8 @@ class Counting(StrEnum):
 
 def flops(
     model: ModelSize,
-    pipeline: Pipelines = None,
-    budget: Budgets = None,
+    pipelines: Pipelines = "vispruner",
+    budgets: Budgets = None,
     image: ImageSize = None,
     text: TextTokens = 59,
     convention: Annotated[Counting, typer.Option("--convention", help="How to count.")] = Counting.measured,
@@ -46,7 +47,9 @@ def flops(
         from tokenprune.cli.models import quiet_transformers
 
         size = None if image is None else image_size(image)
-        chosen = [configured(one, most, None) for one in pipeline or ["vispruner"] for most in budget or (None,)]
+        names = listed(pipelines, "--pipelines")
+        most = (None,) if budgets is None else tuple(listed(budgets, "--budgets"))
+        chosen = [configured(name, budget, None) for name in names for budget in most]
         with stderr().status("counting"), quiet_transformers():
             report = counted(model, chosen, size, text, convention.value, dtype.value)
         print_json(report) if as_json else _print(report)

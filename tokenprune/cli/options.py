@@ -95,18 +95,22 @@ ModelSize = Annotated[
     ),
 ]
 Pipelines = Annotated[
-    list[str] | None,
+    str,
     typer.Option(
-        "--pipeline",
-        metavar="NAME|FILE",
-        help="May be repeated.",
-        show_default="vispruner",
-        autocompletion=completing.pipelines,
+        "--pipelines",
+        metavar="NAMES",
+        help="Names or YAML files, with commas.",
+        autocompletion=completing.several_pipelines,
     ),
 ]
 Budgets = Annotated[
-    list[str] | None,
-    typer.Option("--budget", metavar="TOKENS|SHARE", help="May be repeated.", show_default="the pipeline's"),
+    str | None,
+    typer.Option(
+        "--budgets",
+        metavar="LIST",
+        help="Tokens kept of an image: 64,11.1%,...",
+        show_default="the pipelines'",
+    ),
 ]
 ImageSize = Annotated[
     str | None,

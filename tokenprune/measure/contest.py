@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tokenprune.attach import attach
 from tokenprune.chunk import chunk_of
-from tokenprune.errors import AttachError, BudgetError
+from tokenprune.errors import AttachError, BudgetError, UnsupportedMode
 from tokenprune.family import Family, Model, family_of
 from tokenprune.features import short_features
 from tokenprune.forwarding import consumed
@@ -54,7 +54,8 @@ class Contest:
 
     Raises:
         BudgetError: nothing is left out.
-        UnsupportedMode, AttachError: as in `shorten`.
+        UnsupportedMode: the pipeline takes a smaller image instead; or as in `shorten`.
+        AttachError: as in `shorten`.
     """
 
     def __init__(
@@ -65,6 +66,11 @@ class Contest:
         if self.family.cross is not None:
             raise AttachError(
                 f"{type(model).__name__} looks at images through cross-attention: there is no short prompt"
+            )
+        if pipeline.stages[0].site == "image":
+            raise UnsupportedMode(
+                f"{pipeline.name!r} shrinks the image and chooses nothing, so there is no limit to compare with; take "
+                "another pipeline, or time the model with a smaller --image"
             )
         self.image = self.family.modalities["image"]
         self.clock = Clock(model.device, busy)
