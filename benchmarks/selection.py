@@ -153,7 +153,8 @@ def table(lines: list[dict[str, Any]]) -> str:
     rows = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for line in lines:
         told = "{median:.2f} ({low:.2f} to {high:.2f}, {n})".format(**line["plain_to_ours"])
-        slow = "" if line["within"] else f", missed by {line['later_ms']:.2f} ms"
+        late = f" by {line['later_ms']:.2f} ms" if line["later_ms"] > 0 else ""
+        slow = "" if line["within"] else f", missed{late}"
         pairs = f"{line['ours_to_floor']['median']:.2f}" if line["ours_to_floor"] else ""
         share = f"{line['share_of_prefill']:.2%}".replace("0.00%", "< 0.01%")
         facts = (f"`{line['method']}`", line["size"], told, f"{line['bound']}{slow}", pairs)
@@ -165,10 +166,10 @@ def table(lines: list[dict[str, Any]]) -> str:
 def section(record: dict[str, Any]) -> str:
     """What the page says of a record."""
     where, missed = record["environment"], sum(not line["within"] for line in record["lines"])
-    load_, total = ", ".join(f"{one:.1f}" for one in record["load"]), len(record["lines"])
+    load_, total = " to ".join(f"{one:.1f}" for one in record["load"]), len(record["lines"])
     text = (
         f"{where['threads']} thread of {where['processor']} with {where['cpus']} cores, torch {where['torch']}, load "
-        f"{load_} before and after: read ratios, not times. {total - missed} of {total} lines are within their bounds."
+        f"from {load_}: read ratios, not times. {total - missed} of {total} lines are within their bounds."
     )
     return f"{text}\n\n{table(record['lines'])}"
 
@@ -180,7 +181,7 @@ def on_page(text: str, record: dict[str, Any]) -> str:
 
 
 def main(
-    only: Annotated[str, typer.Option(help="methods whose name holds this")] = "",
+    only: Annotated[str, typer.Option(help="methods whose name holds one of these, as in prune,zip")] = "",
     rows: Annotated[str, typer.Option(help="sizes that hold this")] = "",
     seconds: Annotated[float, typer.Option(help="so long for each line")] = 2.0,
     threads: Annotated[int, typer.Option(help="threads of torch")] = 1,
@@ -202,7 +203,7 @@ def main(
     with torch.inference_mode():
         for size in (one for one in SIZES if rows in str(one)):
             drawn = size.drawn()
-            for name in (one for one in TRANSCRIPTIONS if only in one):
+            for name in (one for one in TRANSCRIPTIONS if any(part in one for part in only.split(","))):
                 line = measure(name, drawn, seconds)
                 lines = [one for one in lines if (one["method"], one["size"]) != (name, str(size))] + [line]
                 print(name, size, line["plain_to_ours"], file=sys.stderr, flush=True)

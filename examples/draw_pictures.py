@@ -24,6 +24,7 @@ SIZE = {"height": 336, "width": 336}
 NOTE = "LLaVA-NeXT with random weights: where tokens lie, not which matter. Photograph: Chelsea, CC0."
 SHEETS = {
     "view-scene": ["sparse:1", "--pipelines", "vispruner,divprune", "--budgets", "64,28,14"],
+    "view-inside": ["sparse:1", "--pipelines", "fastv,visiondrop", "--budgets", "50%,30%"],
     "view-anyres": ["chelsea.jpg", "--pipelines", "vispruner,globalcom2", "--budgets", "640,160", "--note", NOTE],
 }
 MOST = 150_000  # bytes of a picture

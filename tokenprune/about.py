@@ -127,7 +127,7 @@ def _gives(family: Family, tower: Tower, cue: str) -> bool:
         return True
     if where in ("previous", "this") or kind in LLM_CUES - OF_LAYER:
         return family.cross is None and not family.inside
-    return kind in cues_of(tower) or (kind in TEXT | SPACES and family.cross is None)
+    return kind.partition(":")[0] in cues_of(tower) or (kind in TEXT | SPACES and family.cross is None)
 
 
 def _within(stage: Stage, outer: Strategy) -> Iterator[Strategy]:

@@ -100,6 +100,13 @@ def drawn(
     return captioned(picture, counted(why, title) if scores is None else ranked, placement.note)
 
 
+def drawn_small(image: Image.Image, one: ImageReceipt, placement: Placement, title: str, scale: float) -> Image.Image:
+    """One image of a receipt with how many tokens stay, and nothing else; without its thumbnail."""
+    layers = layers_of(one, placement, whys(one))
+    main = [layer for layer, again in zip(layers, placement.overview, strict=False) if not again] or layers
+    return captioned(laid_over(image, main, scale), [[(f"{title}: {one.after}", None)]])
+
+
 def _below(picture: Image.Image, small: Image.Image, layer: Layer, main: list[Layer]) -> Image.Image:
     """A thumbnail under the picture, with how much of it and of the crops stays beside it."""
 

@@ -72,12 +72,18 @@ def reading_of(
     if not pipeline.inside:
         return None
     spans = Spans.of(visuals, selection, columns)
-    inside = [tuple(most for _, most in budget.units(visuals.tokens)) for budget in budgets[-len(pipeline.inside) :]]
+    tokens = visuals.tokens
+    groups = list(dict.fromkeys(tokens.group.tolist()))
+    order = sorted(
+        range(len(groups)), key=groups.__getitem__
+    )  # units come in the order of rows, images in the prompts'
+    units = [budget.units(tokens) for budget in budgets[-len(pipeline.inside) :]]
+    inside = [tuple(unit[nth][1] for nth in order) for unit in units]
     if all(most == count for kept in inside for most, count in zip(kept, spans.counts, strict=True)):
         return None
     visual = torch.stack([part.placeholder for part in visuals.parts]).any(0)
     words, spoken = words_of(model, chunk.ids, chunk.mask, visual)
-    entry, tokens = pipeline.entry, visuals.tokens
+    entry = pipeline.entry
     return Reading(
         spans,
         Prompt(columns.filled.bool(), columns.at().gather(1, words).clamp(min=0), spoken),

@@ -52,7 +52,7 @@ class Spans:
             index = part.encoded.index.to(at.device)
             column[index[index >= 0]] = at[part.placeholder][index >= 0]
         column = column.view(tokens.shape).masked_fill(~selection.mask.to(at.device), -1)
-        groups = list(dict.fromkeys(tokens.group.tolist()))
+        groups = sorted(set(tokens.group.tolist()))  # the order of the prompts, as in the receipt
         rows = [(tokens.group == group).nonzero()[:, 0] for group in groups]
         there = [_real(tokens, row) for row in rows]
         found = [(column[row].flatten() >= 0).nonzero()[:, 0] for row in rows]

@@ -66,7 +66,8 @@ def accuracy(lines, kind, policy):
             other = abs(float(one["share"]) - float(budget[:-1])) > 0.5
             kept = f" (kept {float(one['share']):.0f} %)" if other else ""
             return f"{float(one['score']):.1f} ±{(float(one['high']) - float(one['low'])) / 2:.1f}{kept}"
-        return f"[{notes.setdefault(one['reason'], len(notes) + 1)}]" if one["reason"] else ""
+        reason = re.sub(r"a budget of \S+ is", "a budget is", one["reason"])
+        return f"[{notes.setdefault(reason, len(notes) + 1)}]" if reason else ""
 
     (full,), alone = pick(lines, set=kind, pipeline="all tokens"), [one for one in here if one["budget"] not in BUDGETS]
 

@@ -124,7 +124,7 @@ def vscan(problem: Problem) -> Merged:
 def vflowopt(problem: Problem) -> Merged:
     """The highest attention received; what is dropped is recycled by cells of the map, weighted by score."""
     height, width = problem.grid
-    carriers = int(problem.keep * 0.02 + 0.5)
+    carriers = int(problem.keep * 0.016 + 0.5)
     side = (problem.count / carriers) ** 0.5
     y, x = torch.cartesian_prod(torch.arange(height), torch.arange(width)).T
     cell = (y / side).long() * width + (x / side).long()

@@ -59,11 +59,12 @@ class Problem:
 
     def cue(self, name: str) -> Tensor:
         """What a pipeline reads under a name: a layer that is named, but the last ones, is an early one."""
-        kind, _, layer = name.partition("@")
+        kind, layer = name.partition("@")[0].partition(":")[0], name.partition("@")[2]
         if kind in ("cls_attention", "received_attention") and layer not in ("", "-1", "-2"):
             return self.tensors["early"]
         t, wide = self.tensors, self.tensors["cls"].mean(1)
         cues = {"cls_attention": t["cls"], "wide_cls_attention": wide, "received_attention": t["received"]}
+        cues |= {"global_attention": t["received"]}
         cues |= {"cls_logits": t["logits"], "question": t["words"], "mean_keys": t["mean_keys"], "keys": t["keys"]}
         return (cues | {"projected": t["features"].mT})[kind]
 

@@ -15,7 +15,7 @@ from transcriptions.problem import Problem
 
 SIZES = {
     "whole": Problem(4, (12, 12), 64, 36, images=2),
-    "odd": Problem(2, (9, 15), 256, 27),
+    "odd": Problem(2, (9, 15), 256, 45),
 }
 LOOSE = {"prumerge_plus": 0.2, "globalcom2": 0.9, "globalcom2_sequence": 0.9}
 

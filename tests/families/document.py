@@ -50,6 +50,8 @@ The checks:
 - batch, beams: prompts of different length with different images give together what each gives alone.
 - detach: afterwards the model has the same bits, attributes and hooks.
 - receipt: the budget of each image or video is kept to the token, and slots are those that the language model got.
+- inside: tokens that leave before layers of the language model, in one stage and in two, are as if these layers of the
+  unmodified model could not see them; where tokens cannot leave there, attaching refuses and says why.
 - cue: each token's cue is what the model's eager attention shows, pooled over what derivatives say it is made of.
 - features: each token's vector is the mean of what enters the projector for it; separators show nothing of the image.
 - place: each token's line and column are where the pixels lie that it is made of.

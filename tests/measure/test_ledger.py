@@ -77,6 +77,17 @@ def test_another_question_under_the_same_key_is_refused_and_more_rows_are_not(pa
         Ledger(path, ASKED, [row("yes", key="0", question="another?")])
 
 
+def test_answers_of_a_pipeline_that_has_changed_are_refused(path):
+    first = opened(path)
+    first.state({"a": "name: a", "b": "name: b"})
+    first.add([answer(0, "a")])
+    before = path.read_bytes()
+    opened(path).state({"b": "name: b", "a": "name: a"})
+    assert path.read_bytes() == before
+    with pytest.raises(LedgerError, match="answers of another pipeline as 'b'; it has changed since"):
+        opened(path).state({"a": "name: a", "b": "name: b, but other"})
+
+
 def test_a_damaged_line_is_named(path):
     opened(path).add([answer(0), answer(1)])
     lines = path.read_text().splitlines()

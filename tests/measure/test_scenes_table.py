@@ -35,11 +35,12 @@ def test_a_record_is_whole(page):
     lines = page.read()
     for kind in page.SETS:
         for policy in page.POLICIES:
-            here = page.pick(lines, set=kind, positions=policy)
-            names = {one["pipeline"] for one in here} - {"none"}
-            assert {"vispruner", "random", "uniform", "pool"} <= names
-            assert sorted((one["pipeline"], one["budget"]) for one in here if one["pipeline"] != "none") == sorted(
+            here = [one for one in page.pick(lines, set=kind, positions=policy) if one["budget"] in page.BUDGETS]
+            names = {one["pipeline"] for one in here}
+            assert {"vispruner", "random", "uniform", "pool", "downsample", "vispruner_text"} <= names
+            assert sorted((one["pipeline"], one["budget"]) for one in here) == sorted(
                 (name, budget) for name in names for budget in page.BUDGETS
             )
     assert all(one["score"] or one["reason"] for one in lines)
+    assert sum(int(one["questions"]) for one in page.pick(lines, pipeline="all tokens")) >= 2000
     assert {one["seeds"] for one in lines if one["pipeline"] == "random"} == {"3"}

@@ -18,7 +18,8 @@ PYTHON: dict = {}
 for fence in SHOWN:
     if fence.language == "python":
         PYTHON.setdefault(fence.page, []).append(fence)
-PIPELINES = [fence for fence in SHOWN if fence.language == "yaml"]
+PARTS = {"scorer", "splitter", "stages", "budget"}  # other YAML, such as a task of another program, has none of these
+PIPELINES = [fence for fence in SHOWN if fence.language == "yaml" and PARTS & yaml.safe_load(fence.text).keys()]
 COMMANDS = sorted({(fence.page, command) for fence in EVERY for command in fence.commands})
 
 

@@ -84,6 +84,11 @@ def test_prints_are_refused_in_the_packages():
         assert outside or not any(rule.startswith("T2") for rule in rules)
 
 
+def test_every_page_is_listed_once():
+    listed = re.findall(r"^ +- (?:.+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.md"))
+
+
 def loggers(root):
     """Loggers of another name than the package's, and settings of everybody's logging."""
     found = []

@@ -28,7 +28,7 @@ NAMES = [*SHIPPED, *(pytest.param(made, id=name) for name, made in MADE.items())
 FOLDING = ("visionzip", "prumerge_plus", "vscan", "vflowopt", "llavolta", "pool", "vmtc", "tome", "region")
 INSIDE = ("fastv", "pyramiddrop", "sparsevlm", "sparsevlm_plus", "visiondrop", "dart", "v2drop", "visual_exit")
 CUES = ("cls_attention", "cls_attention@21%", "wide_cls_attention@-1", "received_attention@-2")
-CUES += ("received_attention@37%", "last_attention@previous", "last_attention@this")
+CUES += ("received_attention@33%", "global_attention:34.76@-2", "last_attention@previous", "last_attention@this")
 SYNCS = ("_local_scalar_dense", "nonzero", "aten.equal", "masked_select", "unique", "is_nonzero")
 
 

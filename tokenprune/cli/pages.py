@@ -105,7 +105,7 @@ def sheet_of(found: Looked, remark: str = "") -> Image:
 
 def _panel(found: Looked, run: Run, title: str, scale: float) -> Image:
     """What stays, and below it a strip of what the layers see one after the other."""
-    from tokenprune.drawing import drawn
+    from tokenprune.drawing import drawn, drawn_small
     from tokenprune.painting import captioned
     from tokenprune.picture import sheet
 
@@ -113,10 +113,9 @@ def _panel(found: Looked, run: Run, title: str, scale: float) -> Image:
     panel = drawn(image, run.image, found.placement, title, scale)
     if not run.stages:
         return panel
-    small = [drawn(image, one, found.placement, f"{where}:", scale / len(run.stages)) for where, one in run.stages]
-    below = captioned(
-        sheet(small, len(small)), [], f"{run.average:.1f} averaged over the layers; above, the last of them"
-    )
+    least = scale / max(3, len(run.stages))
+    small = [drawn_small(image, one, found.placement, where, least) for where, one in run.stages]
+    below = captioned(sheet(small, len(small)), [], f"{run.average:.1f} averaged over the layers")
     return sheet([panel, below], 1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tokenprune.errors import BudgetError, PipelineError
+from tokenprune.errors import BudgetError, PipelineError, PluginError
 from tokenprune.named import BudgetField
 from tokenprune.pipeline import Pipeline, load
 
@@ -38,6 +38,16 @@ class Cell:
         if self.pipeline is None:
             return FULL
         return f"{self.pipeline}|{self.budget}|{self.positions or 'default'}|{self.seed}"
+
+    @property
+    def recipe(self) -> str:
+        """What is attached, as YAML; empty for the unpruned model. Answers under another recipe are another cell's."""
+        if self.made is None:
+            return ""
+        try:
+            return self.made.to_yaml()
+        except PluginError:  # a part that is registered nowhere has no name to be written under
+            return repr(self.made)
 
 
 def grid(

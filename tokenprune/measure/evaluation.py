@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 
 def missing(task: Task, cells: Sequence[Cell], ledger: Ledger) -> int:
-    """How many answers are not there yet; rows that cannot be opened count until they have been tried."""
+    """How many answers are not there yet; rows that cannot be opened count until they have been tried.
+
+    Raises:
+        LedgerError: some that are there were given by a pipeline that has changed since.
+    """
+    ledger.state({cell.key: cell.recipe for cell in cells if cell.made is not None})
     live = [cell.key for cell in cells if not cell.reason]
     return sum(not ledger.has(key, row.key) for key in live for row in task.rows)
 
@@ -54,6 +59,7 @@ def evaluate(
         share: read an image once for all questions about it in a batch, where model and pipeline allow it. Answers are
             the same but for rounding.
     """
+    ledger.state({cell.key: cell.recipe for cell in cells if cell.made is not None})
     for cell in cells:
         ledger.refused.pop(cell.key, None)  # tried anew
     for start in range(0, len(task.rows), batch):

@@ -42,6 +42,7 @@ class Ledger:
         self.answers: dict[tuple[str, str], Line] = {}
         self.skipped: dict[str, str] = {}
         self.refused: dict[str, str] = {}
+        self.recipes: dict[str, str] = {}
         try:
             lines = _mended(path)
         except OSError as problem:
@@ -65,6 +66,20 @@ class Ledger:
         self._write(lines)
         for line in lines:
             self._sort(line)
+
+    def state(self, recipes: Mapping[str, str]) -> None:
+        """Note what is attached in each cell, by its key, before anything is asked there.
+
+        Raises:
+            LedgerError: a cell has answers that were given under another recipe.
+        """
+        for cell, recipe in recipes.items():
+            if self.recipes.get(cell, recipe) != recipe:
+                raise LedgerError(
+                    f"{str(self.path)!r} holds answers of another pipeline as {cell!r}; it has changed since. Name "
+                    "another --out, or give the pipeline another name"
+                )
+        self.add({"cell": cell, "recipe": recipe} for cell, recipe in recipes.items() if cell not in self.recipes)
 
     def has(self, cell: str, row: str) -> bool:
         """Whether there is an answer."""
@@ -95,6 +110,8 @@ class Ledger:
             self.skipped[line["row"]] = line["skipped"]
         elif "refused" in line:
             self.refused[line["cell"]] = line["refused"]
+        elif "recipe" in line:
+            self.recipes[line["cell"]] = line["recipe"]
         elif self.digests.get(line["row"], line["of_row"]) != line["of_row"]:
             raise LedgerError(
                 f"{str(self.path)!r} holds an answer to another question as row {line['row']!r}; name another --out"
