@@ -72,18 +72,12 @@ def reading_of(
     if not pipeline.inside:
         return None
     spans = Spans.of(visuals, selection, columns)
-    tokens = visuals.tokens
-    groups = list(dict.fromkeys(tokens.group.tolist()))
-    order = sorted(
-        range(len(groups)), key=groups.__getitem__
-    )  # units come in the order of rows, images in the prompts'
-    units = [budget.units(tokens) for budget in budgets[-len(pipeline.inside) :]]
-    inside = [tuple(unit[nth][1] for nth in order) for unit in units]
+    inside = _by_image(visuals.tokens, budgets[-len(pipeline.inside) :])
     if all(most == count for kept in inside for most, count in zip(kept, spans.counts, strict=True)):
         return None
     visual = torch.stack([part.placeholder for part in visuals.parts]).any(0)
     words, spoken = words_of(model, chunk.ids, chunk.mask, visual)
-    entry = pipeline.entry
+    entry, tokens = pipeline.entry, visuals.tokens
     return Reading(
         spans,
         Prompt(columns.filled.bool(), columns.at().gather(1, words).clamp(min=0), spoken),
@@ -91,3 +85,11 @@ def reading_of(
         renumber,
         None if entry is None else lambda left: left.gathered(entry.scores(tokens)),
     )
+
+
+def _by_image(tokens: VisualTokens, budgets: list[Budget]) -> list[tuple[int, ...]]:
+    """What each budget keeps of each image, in the order of the prompts; units come in that of the rows."""
+    groups = list(dict.fromkeys(tokens.group.tolist()))
+    order = sorted(range(len(groups)), key=groups.__getitem__)
+    units = [budget.units(tokens) for budget in budgets]
+    return [tuple(unit[nth][1] for nth in order) for unit in units]
