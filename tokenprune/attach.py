@@ -10,14 +10,15 @@ from typing import Any
 
 import torch
 
-from tokenprune.chunk import bound, has_encoded, has_pixels, has_strange_video
+from tokenprune.chunk import bound, cached, has_encoded, has_pixels, has_strange_video
 from tokenprune.complaints import Complaints, NotCopied
 from tokenprune.errors import AlreadyAttached, NothingPrunedWarning, UnprunedInputWarning, UnsupportedMode
 from tokenprune.family import Family, Model, check_policy, family_of
 from tokenprune.flash import positions_hidden
 from tokenprune.forwarding import continued_forward, continues, pruned_forward
 from tokenprune.generating import pruned_generate
-from tokenprune.in_llm import InLlm, detached
+from tokenprune.if_inside import check_levels, detached, part
+from tokenprune.in_llm import InLlm
 from tokenprune.listen import cue_sources
 from tokenprune.pipeline import Pipeline, Source, load
 from tokenprune.receipt import Receipt
@@ -58,8 +59,7 @@ def attach(model: Model, pipeline: Source = "vispruner", *, strict: bool = False
             raise AlreadyAttached(
                 f"this {type(inner).__name__} already runs {inner.__dict__[_KEY].pipeline.name!r}; detach that first"
             )
-        family = family_of(inner)
-        check_seams(family, inner)
+        check_seams(family := family_of(inner), inner)
         check_inside(family, inner, chosen)
         check_policy(family, inner, chosen.positions)
         for one in family.modalities.values():
@@ -123,6 +123,7 @@ class Attachment(NotCopied):
         """One thread runs the model at a time; gives whether it is still attached when its turn comes."""
         with self._lock:
             before, cache = getattr(self._local, "running", None), call.get("past_key_values")
+            check_levels(self._inside, cache if self.attached and cached(call) else None)
             self._local.running, self._cache = (cache,), cache
             if self.attached:
                 release(cache)
@@ -165,7 +166,8 @@ class Attachment(NotCopied):
                 raise UnsupportedMode("choosing tokens cannot be exported; export the model without the attachment")
             return self._apart(*args, **kwargs) if ours else self._forward(*args, **kwargs)
         if self._part_of_running(kwargs):
-            return self._forward(*args, **kwargs)
+            with part(self._inside, kwargs):
+                return self._forward(*args, **kwargs)
         call = bound(self._ours["forward"], args, kwargs)
         parts = (self.family, self.model, self.pipeline)
         with self._running(call) as attached, self._hidden():

@@ -73,7 +73,9 @@ def reading_of(
         return None
     spans = Spans.of(visuals, selection, columns)
     inside = _by_image(visuals.tokens, budgets[-len(pipeline.inside) :])
-    if all(most == count for kept in inside for most, count in zip(kept, spans.counts, strict=True)):
+    if not bool(spans.valid.any()) or all(
+        most == count for kept in inside for most, count in zip(kept, spans.counts, strict=True)
+    ):
         return None
     visual = torch.stack([part.placeholder for part in visuals.parts]).any(0)
     words, spoken = words_of(model, chunk.ids, chunk.mask, visual)

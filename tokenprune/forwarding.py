@@ -14,11 +14,12 @@ from tokenprune.chunk import cached, chunk_of
 from tokenprune.crossing import crossed_forward
 from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
-from tokenprune.in_llm import InLlm, reads
+from tokenprune.if_inside import reads
+from tokenprune.in_llm import InLlm
 from tokenprune.pipeline import Pipeline
 from tokenprune.pre_llm import Short, recorded, shorten
 from tokenprune.receipt import Receipt
-from tokenprune.turn import Turn, forget, remember, turn_of
+from tokenprune.turn import Turn, forget, remember, remembering, turn_of
 
 Forward = Callable[..., Any]
 
@@ -39,7 +40,7 @@ def pruned_forward(
     back = None if whole else _Back.of(short, call)
     if back is not None and back.some:
         arguments["logits_to_keep"] = back.have
-    with reads(inside, short.reading):
+    with remembering(call.get("past_key_values"), short.turn), reads(inside, short.reading):
         output = forward(**{**arguments, "return_dict": True})
     if back is not None:
         dropped = None if short.reading is None else ~short.reading.left[-1].rows.stays

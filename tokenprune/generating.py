@@ -16,11 +16,12 @@ from tokenprune.crossing import crossed_generate
 from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Family, Model
 from tokenprune.forwarding import consumed
-from tokenprune.in_llm import InLlm, reads
+from tokenprune.if_inside import reads
+from tokenprune.in_llm import InLlm
 from tokenprune.pipeline import Pipeline
 from tokenprune.pre_llm import recorded, shorten
 from tokenprune.receipt import Receipt
-from tokenprune.turn import Turn, remember, turn_of
+from tokenprune.turn import Turn, remember, remembering, turn_of
 
 Generate = Callable[..., Any]
 
@@ -60,10 +61,9 @@ def pruned_generate(
     prompt = Prompt(call["input_ids"], arguments["input_ids"])
     _lengths(model, arguments, prompt.full.shape[1] - prompt.short.shape[1])
     show_prompt(arguments, prompt)
-    with mending(model, _without_borders), reads(inside, short.reading if short else None):
+    held, reading = remembering(call.get("past_key_values"), turn), short.reading if short else None
+    with mending(model, _without_borders), held, reads(inside, reading):
         output = generate(**arguments)
-    if call.get("past_key_values") is not None:
-        remember(call["past_key_values"], turn)
     return _restored(output, prompt, turn), recorded(short, inside) if short else None
 
 

@@ -6,8 +6,8 @@ positions at every layer from there on, because the model makes these for the co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -35,7 +35,8 @@ class InLlm:
         self.layers = self.language.layers
         self.plan = pipeline.plan(len(self.layers))
         self.stages = dict(zip([at for at in self.plan.layers if at], pipeline.inside, strict=True))
-        self._next: Reading | None = None  # what is read as soon as the language model runs
+        self._next: Reading | None = None  # what is read as soon as the language model runs, unless it is asleep
+        self._asleep = False
         self._now: Reading | None = None
         self._made: dict[Any, Any] = {}
         self._nth, self._watched = -1, ExitStack()
@@ -58,18 +59,27 @@ class InLlm:
     @contextmanager
     def reads(self, reading: Reading | None) -> Iterator[None]:
         """What the language model reads next is this prompt; None: one that stays whole."""
-        before = self._next, self._now
-        self._next = reading
+        before = self._next, self._now, self._asleep
+        self._next, self._asleep = reading, False
         try:
             yield
         finally:
             self._watched.close()
-            self._next, self._now = before
+            self._next, self._now, self._asleep = before
             self._made, self._seen, self._inputs = {}, [], None
             self._entered = torch.empty(0)
 
+    @contextmanager
+    def part(self, call: Mapping[str, Any]) -> Iterator[None]:
+        """One run of the model amid a generation; one that brings no images is about something else, or decodes."""
+        before, self._asleep = self._asleep, not call.get("mm_encoder_outputs")
+        try:
+            yield
+        finally:
+            self._asleep = before
+
     def _enter(self, _: Any, args: tuple[Any, ...], given: Given) -> None:
-        self._nth, self._made, self._now = -1, {}, self._next
+        self._nth, self._made, self._now = -1, {}, None if self._asleep else self._next
         if self._now is not None:
             self._inputs = given.get("inputs_embeds")
 
@@ -78,9 +88,9 @@ class InLlm:
         reading, self._now, self._made = self._now, None, {}
         if reading is None:
             return None
+        reading.scores, self._seen, self._inputs, self._entered = None, [], None, torch.empty(0)  # decoding needs room
         if output.get("past_key_values") is not None:
             self._next = None
-            reading.finish()
         output["last_hidden_state"] = reading.left[-1].rows.restored(output.last_hidden_state)
         return output
 
@@ -135,7 +145,7 @@ class InLlm:
         past = 0 if cache is None else int(cache.get_seq_length()) - reading.prompt.real.shape[1] - (count - below)
         entered, levels = self._entered, levels_of(cache) if past else ()
         total = held(cache, at - 1) or count  # keys of the layer below
-        behind = held(cache, at)  # keys of earlier turns
+        behind = total - count  # of them those of earlier turns
         notes = Notes(
             previous=lambda: _first(self._seen[0], total),
             this=lambda: peek(layer, attention_of(layer), states, _of_turn(given, behind, count)),
@@ -182,17 +192,6 @@ class InLlm:
             visual = rows.cut(visual, -1) & rows.there(states.shape[1])
             embeds = embeds[number[visual]]
         return type(self.language)._deepstack_process(self.language, states, visual, embeds)  # type: ignore[no-any-return]
-
-
-def reads(inside: InLlm | None, reading: Reading | None) -> AbstractContextManager[None]:
-    """`InLlm.reads`, where there is one."""
-    return nullcontext() if inside is None else inside.reads(reading)
-
-
-def detached(inside: InLlm | None) -> None:
-    """`InLlm.remove`, where there is one."""
-    if inside is not None:
-        inside.remove()
 
 
 def _first(seen: Any, total: int) -> Any:

@@ -9,13 +9,14 @@ from typing import Any
 
 from tokenprune.configs import config_of, laid_out, processor_of
 from tokenprune.errors import AttachError, MissingCue, RefusedFamily, TokenpruneError, UnknownFamily
-from tokenprune.family import Family, Model, named_family, tower_of
+from tokenprune.family import Family, Model, check_policy, named_family, tower_of
 from tokenprune.layers import attending, layers_path
 from tokenprune.listen import cue_sources, cues_of, default_layer
 from tokenprune.pipeline import load
 from tokenprune.placeholders import Placeholders, Size, count_placeholders, layout_of
 from tokenprune.registry import list_pipelines
 from tokenprune.seams import check_seams
+from tokenprune.standard_layers import check_inside
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,11 @@ def _source(family: Family, model: Model, cue: str, layers: list[bool]) -> str:
 
 def _why_not(family: Family, model: Model, pipeline: str) -> str | None:
     """Why a registered pipeline does not apply to a model."""
+    chosen = load(pipeline)
     try:
-        cue_sources(family, model, load(pipeline), {})
+        check_inside(family, model, chosen)
+        check_policy(family, model, chosen.positions)
+        cue_sources(family, model, chosen, {})
     except TokenpruneError as problem:
         return str(problem)
     return None

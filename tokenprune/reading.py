@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.budget import Budget
+from tokenprune.errors import UnsupportedMode
 from tokenprune.levels import Level
 from tokenprune.rows import Rows
 from tokenprune.selection import Selection
@@ -61,6 +62,7 @@ class Reading:
         scores: of the stage before, at the tokens that are left. None: there is none.
         left: what the stages left so far.
         levels: the same, with what was in the cache.
+        times: sequences of each prompt that are read side by side.
     """
 
     spans: Spans
@@ -99,6 +101,7 @@ class Reading:
             tokens = standing.tokens()
             selection = stage.select(tokens, Budget.counted(self.budgets[len(self.left)]))
         stays = _without(stays, spans, ~selection.mask)
+        _refuse_empty(self.prompt.real, stays, layer)
         moved = (self.prompt.real & ~stays).cumsum(-1) * self.renumber  # [B, P]
         shift = moved[:, -1]
         before = None if notes.level is None else notes.level.repeated(len(stays))
@@ -110,9 +113,14 @@ class Reading:
         self.levels.append(level.after(before, past))
         self.scores = lambda left: _spread(spans, stage.scores(tokens), left)
 
-    def finish(self) -> None:
-        """Let go of what stages read."""
-        self.scores = None
+
+def _refuse_empty(real: Tensor, stays: Tensor, layer: int) -> None:
+    empty = real.any(-1) & ~(stays & real).any(-1)
+    if bool(empty.any()):
+        raise UnsupportedMode(
+            f"nothing of prompt {', '.join(map(str, empty.nonzero()[:, 0].tolist()))} is left for layer {layer}: it is "
+            "images alone and the budget keeps none of them; add text, or keep a token"
+        )
 
 
 def _without(stays: Tensor, spans: Spans, dropped: Tensor) -> Tensor:

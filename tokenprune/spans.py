@@ -114,5 +114,6 @@ def _real(tokens: VisualTokens, rows: Tensor) -> Tensor:
 
 
 def _stacked(values: list[Tensor]) -> Tensor:
-    """[I, M], zeros behind those that are shorter."""
-    return torch.nn.utils.rnn.pad_sequence([*values], batch_first=True)
+    """[I, M], zeros behind those that are shorter; M is one at least."""
+    found = torch.nn.utils.rnn.pad_sequence([*values], batch_first=True)
+    return found if found.shape[1] else found.new_zeros(len(found), 1)

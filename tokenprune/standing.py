@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from tokenprune.cue_names import OF_LAYER, PREVIOUS
@@ -58,12 +57,6 @@ class Prompt:
     def repeated(self, times: int) -> Prompt:
         """Several sequences of each prompt, side by side."""
         return Prompt(*(part.repeat_interleave(times, 0) for part in (self.real, self.words, self.spoken)))
-
-    @property
-    def last(self) -> Tensor:
-        """[B, 1] int64, the last column that is no padding."""
-        place = torch.arange(1, self.real.shape[1] + 1, device=self.real.device)
-        return (self.real * place).argmax(1, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -150,7 +143,7 @@ class Standing:
 
     def _look_of(self, seen: Any) -> Look:
         query, key, mask, scale = seen
-        last = self._find(self.prompt.last[self._sample])[:, 0]
+        last = self.at.masked_fill(~self.prompt.real, -1).amax(1)[self._sample]  # of what is left of the prompt
         places = (self.place, self.spans.valid, self._words, self.prompt.spoken[self._sample], last, self._sample)
         return Look(query, key, mask, scale, self.notes.turns, *places)
 

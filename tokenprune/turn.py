@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -133,12 +135,23 @@ def remember(cache: Any, turn: Turn) -> None:
         guard(cache)
 
 
+@contextmanager
+def remembering(cache: Any, turn: Turn) -> Iterator[None]:
+    """Let a cache that the caller holds remember a turn, even if the block is left by an exception."""
+    try:
+        yield
+    finally:
+        if cache is not None and int(cache.get_seq_length()):
+            remember(cache, turn)
+
+
 def forget(cache: Any) -> None:
     """Let a cache remember nothing."""
+    if cache is not None:
+        keep_levels(cache, ())
     if remembers(cache):
         release(cache)
         delattr(cache, _KEY)
-        keep_levels(cache, ())
 
 
 def guard(cache: Any) -> None:

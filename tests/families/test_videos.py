@@ -58,7 +58,7 @@ class TestReceipt:
 
     def test_a_video_has_no_picture_to_draw(self):
         receipt = receipt_of(*ask("qwen2_vl"), budget=5)
-        with pytest.raises(ValueError, match="video 0 has no grid"):
+        with pytest.raises(ValueError, match="it has several rows of them"):
             receipt.overlay(None, 0)
 
 

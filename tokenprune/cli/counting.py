@@ -10,7 +10,7 @@ import typer
 
 from tokenprune.cli.figures import share, short
 from tokenprune.cli.inspecting import image_size
-from tokenprune.cli.looking import listed
+from tokenprune.cli.lists import listed
 from tokenprune.cli.options import AsJson, Budgets, Debug, Dtype, ImageSize, ModelSize, Pipelines, TextTokens
 from tokenprune.cli.running import configured
 from tokenprune.cli.terminal import note, print_json, reported, stderr, stdout

@@ -8,9 +8,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from tokenprune.cli.asking import prepared, read, said
+from tokenprune.cli.lists import listed as listed
 from tokenprune.cli.models import check_words, loaded, quiet_transformers
 from tokenprune.cli.options import Dtype, Positions
 from tokenprune.cli.questions import Asked
@@ -75,20 +74,6 @@ class Looked:
     def answers(self) -> list[list[str]]:
         """What was said, in the same order; empty where nothing was to be answered."""
         return [[one.said for one in line if one.said is not None] for line in self.kept]
-
-
-def listed(text: str, option: str) -> list[str]:
-    """What a text lists with commas.
-
-    Raises:
-        BadParameter: it lists nothing, or something twice.
-    """
-    found = [part.strip() for part in text.split(",") if part.strip()]
-    if not found:
-        raise typer.BadParameter("it lists nothing; write names with commas, as in a,b,c", param_hint=option)
-    if twice := [one for one in dict.fromkeys(found) if found.count(one) > 1]:
-        raise typer.BadParameter(f"it lists {twice[0]!r} twice", param_hint=option)
-    return found
 
 
 def pipelines_of(names: str, budgets: str | None, positions: Positions | None) -> list[list[Pipeline]]:

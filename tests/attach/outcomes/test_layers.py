@@ -194,7 +194,7 @@ class TestShareOfTheDepth:
 
     @pytest.mark.parametrize("pipeline", ["hiprune", "vscan"])
     def test_methods_that_name_layers_of_clip_read_those(self, pipeline):
-        reads = tokenprune.load(pipeline).reads
+        reads = tokenprune.load(pipeline).reads_outside
         layers = {layer_at(wish.split("|")[0].partition("@")[2] or "22", [True] * 24, wish) for wish in reads}
         assert layers == {"hiprune": {8, 22}, "vscan": {5, 22}}[pipeline]
 

@@ -205,6 +205,7 @@ class TestText:
             "  image 0 (prompt 0): 9 of 36, 4 important, 5 diverse",
             "  image 1 (prompt 0): 9 of 36, 4 important, 5 diverse",
             "  image 2 (prompt 1): 9 of 36, 4 important, 5 diverse",
+            "key-value cache: 0.0 MiB less",
         ]
         parts = last.removeprefix("host time: ").split(", ")
         assert [part.split()[0] for part in parts] == ["encode", "select", "cut"]

@@ -64,7 +64,10 @@ def test_an_unknown_model_is_refused(kind, pipeline, traces):
         (
             "llava_siglip",
             STRICT,
-            ["'fastervlm' reads cls_attention", "ForConditionalGeneration gives keys, mean_keys, received_att"],
+            [
+                "'fastervlm' reads cls_attention",
+                "ForConditionalGeneration gives global_attention, keys, mean_keys, rec",
+            ],
         ),
         ("llava_siglip", {**STRICT, "layer": 1}, ["reads cls_attention@1", ", received_attention", "@LAYER"]),
         ("llava", {"use": "cls_attention", "layer": 4}, ["'cls_attention@4'", "layer 4", "has 4, numbered from 0"]),

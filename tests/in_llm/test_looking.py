@@ -4,7 +4,7 @@ import pytest
 import torch
 from attach import tiny
 from attach.tiny import IMAGE
-from inside.hand import Layers
+from in_llm.hand import Layers
 
 import tokenprune
 from tokenprune import Scorer

@@ -4,8 +4,8 @@ import pytest
 import torch
 from attach import tiny
 from attach.parity.oracle import CLOSE
-from inside.hand import Layers
-from inside.test_parity import pipeline
+from in_llm.hand import Layers
+from in_llm.test_parity import pipeline
 from transformers import DynamicCache
 
 import tokenprune

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch._dynamo as dynamo
 from attach import tiny
-from inside.test_parity import STAGES, pipeline
+from in_llm.test_parity import STAGES, pipeline
 from transformers import CompileConfig
 
 import tokenprune

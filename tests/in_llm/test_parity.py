@@ -6,7 +6,7 @@ import pytest
 import torch
 from attach import tiny
 from attach.parity.oracle import CLOSE
-from inside.hand import Layers
+from in_llm.hand import Layers
 from torch.nn.functional import cross_entropy
 
 import tokenprune
