@@ -12,8 +12,8 @@ def completed(*words):
     return CliRunner().invoke(app, [], env=env, prog_name="tokenprune").stdout.split()
 
 
-NAMING = [["show"], ["cite"], ["validate"], ["run", "--pipeline"], ["flops", "--pipeline"], ["bench", "--pipeline"]]
-NAMING += [[command, "--pipelines"] for command in ("eval", "view", "compare")]
+NAMING = [["show"], ["cite"], ["validate"], ["run", "--pipeline"], ["bench", "--pipeline"]]
+NAMING += [[command, "--pipelines"] for command in ("eval", "flops", "view", "compare")]
 
 
 @pytest.mark.parametrize("command", NAMING)

@@ -15,7 +15,7 @@ def test_sees_what_was_freed_again_and_not_what_was_there_before():
     with peak_memory() as peak:
         fill(60)
         fill(300)
-    assert 298 * MIB < peak.size < 320 * MIB
+    assert 298 * MIB < peak.size < 380 * MIB  # an allocator may hold on to the 60, but never counts the 200
     assert len(there)
 
 
