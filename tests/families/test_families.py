@@ -5,6 +5,8 @@ from families import cases, document, native
 import tokenprune
 from tokenprune.testing.family import CHECKS
 
+pytestmark = pytest.mark.xdist_group("families")  # the report of a family is made once
+
 
 @pytest.mark.parametrize("name", cases.CASES)
 def test_family_is_proven(name):
