@@ -106,7 +106,7 @@ def test_rows_of_a_file_are_asked_and_the_others_listed(call, mine, tmp_path):
         (("--pipelines", "visprunner"), 1, "visprunner"),
         (("--pipelines", "random,random"), 2, "twice"),
         (("--budgets", "150%"), 1, "a budget of '150%'"),
-        (("--budgets", ","), 2, "empty"),
+        (("--budgets", ","), 2, "it lists nothing; write names with commas"),
         (("--positions", "original"), 2, "no policy 'original'"),
         (("--prompt", "What?"), 2, "holds no {question}"),
         (("--out", "{mine}"), 1, "cannot make the folder"),

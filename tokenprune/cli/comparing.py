@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokenprune.cli.options import AsJson, Debug, Device, DtypeName, ModelName, NewTokens, PositionIds
+from tokenprune.cli.options import AsJson, Debug, Device, DtypeName, ModelName, NewTokens, Pipelines, PositionIds
 from tokenprune.cli.terminal import CommandError, print_json, reported, stderr, stdout
-from tokenprune.cli.viewing import Amounts, Names
+from tokenprune.cli.viewing import Amounts
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,7 +38,7 @@ SCENES = re.compile(r"(sparse|crowded):(\d{1,6})-(\d{1,6})")
 def compare(
     source: Source,
     prompt: Questions = None,
-    pipelines: Names = "vispruner,divprune,random",
+    pipelines: Pipelines = "vispruner,divprune,random",
     budgets: Amounts = "128,64,32",
     model: ModelName = None,
     positions: PositionIds = None,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from tokenprune.cli.lists import listed
 from tokenprune.cli.terminal import note
 
 if TYPE_CHECKING:
@@ -58,20 +59,12 @@ def cells_of(pipelines: str, budgets: str, positions: str | None, seeds: int) ->
     from tokenprune.measure.cells import grid
     from tokenprune.registry import list_pipelines
 
-    listed = _listed(pipelines, "--pipelines")
-    names = [name for one in listed for name in (list_pipelines() if one == "all" else [one])]
-    amounts = [Budget.parse(yaml.safe_load(text)) for text in _listed(budgets, "--budgets")]
-    policies = _listed(positions, "--positions") if positions else [None]
+    names = [name for one in listed(pipelines, "--pipelines") for name in (list_pipelines() if one == "all" else [one])]
+    amounts = [Budget.parse(yaml.safe_load(text)) for text in listed(budgets, "--budgets")]
+    policies: list[Any] = [*listed(positions, "--positions")] if positions else [None]
     if wrong := {*policies} - {None, "keep", "renumber"}:
         raise typer.BadParameter(f"no policy {wrong.pop()!r}; there are keep and renumber", param_hint="--positions")
     return grid(names, amounts, policies, seeds)
-
-
-def _listed(text: str, option: str) -> Sequence[str | Any]:
-    found = [part.strip() for part in text.split(",") if part.strip()]
-    if not found or len(set(found)) < len(found):
-        raise typer.BadParameter(f"{text!r} is empty or holds something twice", param_hint=option)
-    return found
 
 
 def tell(skipped: Mapping[str, str], what: str) -> None:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokenprune.cli import completing
 from tokenprune.cli.figures import share
-from tokenprune.cli.options import AsJson, Debug, Device, DtypeName, ModelName, PositionIds
+from tokenprune.cli.options import AsJson, Debug, Device, DtypeName, ModelName, Pipelines, PositionIds
 from tokenprune.cli.terminal import print_json, reported, stdout
 
 if TYPE_CHECKING:
@@ -17,15 +16,6 @@ if TYPE_CHECKING:
 
 Source = Annotated[
     str, typer.Argument(help="A picture, or a drawn scene such as sparse:0.", metavar="IMAGE|SET:NUMBER")
-]
-Names = Annotated[
-    str,
-    typer.Option(
-        "--pipelines",
-        metavar="NAMES",
-        help="Names or YAML files, with commas.",
-        autocompletion=completing.several_pipelines,
-    ),
 ]
 Amounts = Annotated[
     str, typer.Option("--budgets", metavar="LIST", help="Tokens kept of the image, with commas: 128,64,11.1%.")
@@ -44,7 +34,7 @@ PLAIN = "What is in this image?"
 
 def view(
     image: Source,
-    pipelines: Names = "vispruner,divprune,random",
+    pipelines: Pipelines = "vispruner,divprune,random",
     budgets: Amounts = "128,64,32",
     prompt: Question = None,
     model: ModelName = None,
