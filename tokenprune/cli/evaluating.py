@@ -10,7 +10,7 @@ import typer
 
 from tokenprune.cli import completing
 from tokenprune.cli.evaluation import Run, write
-from tokenprune.cli.options import AsJson, Debug, Device, DtypeName, ModelName, NewTokens
+from tokenprune.cli.options import AsJson, ColumnNames, Debug, Device, DtypeName, Images, ModelName, NewTokens
 from tokenprune.cli.tasks import cells_of, columns_of, tasks_of
 from tokenprune.cli.terminal import CommandError, print_json, reported, stdout
 
@@ -50,17 +50,6 @@ MetricName = Annotated[
 ]
 Template = Annotated[
     str, typer.Option("--prompt", metavar="TEXT", help="What is made of a question; {question} stands for it.")
-]
-ColumnNames = Annotated[
-    str,
-    typer.Option(
-        "--columns",
-        metavar="LIST",
-        help="Columns of a file, such as image=photo,answer=label; roles: image, question, answer, key, kind, choices.",
-    ),
-]
-Images = Annotated[
-    Path | None, typer.Option("--images", metavar="DIR", help="Where paths of images begin.", show_default="the file's")
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="How many, of pipelines that draw at random.")]
 Batch = Annotated[int, typer.Option(min=1, help="Questions asked at once.")]
