@@ -103,6 +103,15 @@ Pipelines = Annotated[
         autocompletion=completing.several_pipelines,
     ),
 ]
+AllPipelines = Annotated[
+    str,
+    typer.Option(
+        "--pipelines",
+        metavar="NAMES",
+        help="Names or YAML files, with commas; 'all' are those installed.",
+        autocompletion=completing.several_pipelines,
+    ),
+]
 Budgets = Annotated[
     str | None,
     typer.Option(
