@@ -88,7 +88,10 @@ def test_columns_have_names_and_a_wrong_one_is_told(folder):
     assert (one.key, one.answers, one.kind, one.choices) == ("q1", ("B",), "art", ("cat", "dog"))
     with pytest.raises(TaskError, match=r"no column 'image' for the image; it has 'id', 'img', .*--columns image=NAME"):
         read(path)
-    assert read(path, "none", **names | {"answer": "missing"}).rows[0].answers == ()
+    assert read(path, "none", **names).rows[0].answers == ("B",)
+    assert read(path, "none", **names | {"answer": "answer"}).rows[0].answers == ()
+    with pytest.raises(TaskError, match=r"no column 'lable' for the answer"):
+        read(path, "none", **names | {"answer": "lable"})
 
 
 def test_rows_that_cannot_be_asked_are_listed(folder):

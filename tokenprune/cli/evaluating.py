@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokenprune.cli import completing
 from tokenprune.cli.evaluation import Run, write
-from tokenprune.cli.options import AsJson, Debug, Device, DtypeName, ModelName, NewTokens
+from tokenprune.cli.options import (
+    AllPipelines,
+    AsJson,
+    ColumnNames,
+    Debug,
+    Device,
+    DtypeName,
+    Images,
+    ModelName,
+    NewTokens,
+)
 from tokenprune.cli.tasks import cells_of, columns_of, tasks_of
 from tokenprune.cli.terminal import CommandError, print_json, reported, stdout
 
@@ -22,15 +31,6 @@ if TYPE_CHECKING:
     from tokenprune.measure.tables import Grid
     from tokenprune.measure.task import Task
 
-Names = Annotated[
-    str,
-    typer.Option(
-        "--pipelines",
-        metavar="NAMES",
-        help="Names or YAML files, with commas; 'all' are those installed.",
-        autocompletion=completing.several_pipelines,
-    ),
-]
 Budgets = Annotated[str, typer.Option("--budgets", metavar="LIST", help="Tokens kept of an image: 64,11.1%,...")]
 TaskName = Annotated[
     str,
@@ -51,17 +51,6 @@ MetricName = Annotated[
 Template = Annotated[
     str, typer.Option("--prompt", metavar="TEXT", help="What is made of a question; {question} stands for it.")
 ]
-ColumnNames = Annotated[
-    str,
-    typer.Option(
-        "--columns",
-        metavar="LIST",
-        help="Columns of a file, such as image=photo,answer=label; roles: image, question, answer, key, kind, choices.",
-    ),
-]
-Images = Annotated[
-    Path | None, typer.Option("--images", metavar="DIR", help="Where paths of images begin.", show_default="the file's")
-]
 Seeds = Annotated[int, typer.Option(min=1, help="How many, of pipelines that draw at random.")]
 Batch = Annotated[int, typer.Option(min=1, help="Questions asked at once.")]
 Share = Annotated[
@@ -72,7 +61,7 @@ Plot = Annotated[bool, typer.Option("--plot", help="Draw plot.svg too; needs the
 
 def evaluating(
     task: TaskName = "scenes",
-    pipelines: Names = "vispruner,fastervlm,divprune,random,uniform,pool,none",
+    pipelines: AllPipelines = "vispruner,fastervlm,divprune,random,uniform,pool,none",
     budgets: Budgets = "50%,25%,11.1%,5.6%,2.8%",
     positions: Policies = None,
     seeds: Seeds = 3,

@@ -30,6 +30,7 @@ from tokenprune.cli.terminal import note, print_json, reported, stderr, stdout
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from tokenprune.budget import Budget
     from tokenprune.cli.asking import Both
     from tokenprune.pipeline import Pipeline
     from tokenprune.receipt import Receipt
@@ -89,8 +90,19 @@ def configured(pipeline: str, budget: str | None, positions: Positions | None) -
 
     changes: dict[str, Any] = {} if positions is None else {"positions": positions.value}
     if budget is not None:
-        changes["budget"] = tokenprune.Budget.parse(_number(budget))
+        changes["budget"] = budget_of(budget)
     return tokenprune.load(pipeline, **changes)
+
+
+def budget_of(text: str) -> Budget:
+    """The budget that an option writes: an int, a float, or a text as in a YAML file.
+
+    Raises:
+        BudgetError: it has no meaning.
+    """
+    from tokenprune.budget import Budget
+
+    return Budget.parse(_number(text))
 
 
 def _number(text: str) -> int | float | str:

@@ -47,7 +47,7 @@ def local(source: Path, metric: Metric, columns: Columns = Columns(), limit: int
     """A task of a JSONL, JSON, CSV or parquet file, or of a folder that holds one.
 
     Rows without an image, a question or an answer, and rows whose image is missing, are skipped, and the task says
-    which and why. A file that is there and no picture is found when it is opened.
+    which and why; the metric ``none`` needs no answers. A file that is there and no picture is found when it is opened.
 
     Raises:
         TaskError: no such file, or a column is missing.
@@ -67,8 +67,8 @@ def local(source: Path, metric: Metric, columns: Columns = Columns(), limit: int
 
 def _check_columns(records: list[Record], columns: Columns, metric: Metric, path: Path) -> None:
     wanted = {name: getattr(columns, name) for name in ("image", "question", "answer", "key", "kind", "choices")}
-    if metric.judges == "none":
-        del wanted["answer"]
+    if metric.judges == "none" and columns.answer == Columns.answer:
+        del wanted["answer"]  # read if it is there; one that is named has to be
     there = dict.fromkeys(name for record in records for name in record)
     for role, name in wanted.items():
         if records and name is not None and name not in there:
@@ -83,7 +83,7 @@ def _row(key: str, record: Record, columns: Columns, metric: Metric, folder: Pat
     question = str(record.get(columns.question) or "").strip()
     if not question:
         return "no question"
-    answers = _texts(record.get(columns.answer)) if metric.judges != "none" else ()
+    answers = _texts(record.get(columns.answer))
     if not answers and metric.judges != "none":
         return "no answer"
     found = _image(record.get(columns.image), folder)
