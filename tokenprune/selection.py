@@ -34,10 +34,12 @@ class Split:
 
     def without_diverse(self) -> Split:
         """Diverse tokens are chosen by score instead."""
-        return Split(self.important + self.diverse, self.diverse * 0, self.merged)
+        return Split(self.important + self.diverse, self.diverse * 0, self.merged) if self.diverse.any() else self
 
     def without_merged(self, rows: Tensor | None = None) -> Split:
         """Carriers are diverse tokens instead, in ``rows`` [B] bool. None: in all."""
+        if not self.merged.any():
+            return self
         moved = self.merged if rows is None else self.merged * rows
         return Split(self.important, self.diverse + moved, self.merged - moved)
 
