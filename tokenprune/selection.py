@@ -96,16 +96,22 @@ def _scattered(stream: Tensor, source: Tensor, target: Tensor, weight: Tensor) -
 def _summed(stream: Tensor, source: Tensor, target: Tensor, weight: Tensor, stay: Tensor | None) -> Tensor:
     """The same on a CPU, where counting is free: only edges that there are, and only rows that stay."""
     real = weight.nonzero()[:, 0]
-    real = real[target[real].argsort(stable=True)]
-    places, counts = torch.unique_consecutive(target[real], return_counts=True)
+    if len(real) < len(weight):
+        source, target, weight = source[real], target[real], weight[real]
+    if not (target[1:] >= target[:-1]).all():
+        target, order = target.sort(stable=True)
+        source, weight = source[order], weight[order]
+    places, counts = torch.unique_consecutive(target, return_counts=True)
     first = counts.cumsum(0) - counts
-    new = embedding_bag(source[real], stream.float(), first, mode="sum", per_sample_weights=weight[real])
+    new = embedding_bag(source, stream.float(), first, mode="sum", per_sample_weights=weight).to(stream.dtype)
     if stay is None:
-        return stream.index_copy(0, places, new.to(stream.dtype))
+        return stream.index_copy(0, places, new)
     kept = stay[places]
     if not kept.all():
         places, new = places[kept], new[kept]
-    return stream[stay].index_copy_(0, (stay.cumsum(0) - 1)[places], new.to(stream.dtype))
+    if len(places) == int(stay.sum()):  # everything that stays is new, as `places` ascend
+        return new
+    return stream[stay].index_copy_(0, (stay.cumsum(0) - 1)[places], new)
 
 
 @dataclass(frozen=True)
