@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenprune import Selection, Split, VisualTokens
+from tokenprune import Selection, Split, VisualTokens, ranks
 from tokenprune.errors import MissingCue
 from tokenprune.ranks import _MANY, leading, ranking, top
 from tokenprune.testing import visual_tokens
@@ -230,3 +230,27 @@ def test_leading_is_the_beginning_of_the_ranking(count, among):
     wanted = ranking(scores, classes)[:, :count]
     assert torch.equal(leading(scores, count, classes), wanted)
     assert torch.equal(leading(scores.double(), count, classes), wanted)
+
+
+@pytest.mark.parametrize("kind", ["distinct", "some tied", "some not a number", "mostly infinite"])
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("far", [False, True])
+def test_what_is_picked_without_a_sort_is_the_same(kind, named, far, monkeypatch):
+    if far:
+        monkeypatch.setattr(ranks, "AT_HAND", ())
+    g = torch.Generator().manual_seed(1)
+    scores = torch.randperm(16 * 300, generator=g).view(16, 300).float()
+    if kind == "some tied":
+        scores[::2] = (scores[::2] / 400).round()
+    if kind == "some not a number":
+        scores[3:9, ::5] = torch.nan
+    if kind == "mostly infinite":
+        scores[:, 40:] = -torch.inf
+    among = torch.rand(16, 300, generator=g) < 0.8 if named else None
+    for counts in (torch.full((16,), 61), torch.arange(16) * 4, torch.arange(16) % 2):
+        order, rank = ranking(scores, among), torch.arange(300)
+        wanted = torch.zeros(16, 300, dtype=torch.bool).scatter_(1, order, rank < counts[:, None])
+        assert torch.equal(top(scores, counts, among), wanted)
+        assert torch.equal(leading(scores, int(counts.max()), among), order[:, : int(counts.max())])
+        alike = leading(scores, int(counts.max()), among, in_order=False).sort(dim=1).values
+        assert torch.equal(alike, order[:, : int(counts.max())].sort(dim=1).values)
