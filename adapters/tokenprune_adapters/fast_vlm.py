@@ -5,7 +5,7 @@ from math import isqrt
 import torch
 
 from tokenprune.family import Family
-from tokenprune.layout import Seen
+from tokenprune.layout import Layout, Seen
 from tokenprune.layouts import Native
 from tokenprune_adapters.towers import TIMM
 
@@ -17,8 +17,16 @@ def _grids(seen: Seen) -> torch.Tensor:
     return torch.tensor([[1, height // side, width // side]] * images)
 
 
+_MAP = Native(_grids, lambda config: 1, blocks=False)
+
+
+def _layout(seen: Seen) -> Layout:
+    """Only what the tower gives says how large the map is."""
+    return _MAP(seen)
+
+
 FAST_VLM = Family(
     model_types=("fast_vlm",),
     towers={"timm_wrapper": TIMM},
-    layout=Native(_grids, lambda config: 1, blocks=False),
+    layout=_layout,
 )

@@ -5,10 +5,12 @@ value below that of any pixel. So the last patch of a line can be told, and with
 """
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from tokenprune.counted import Counted
 from tokenprune.errors import AttachError
 from tokenprune.family import Family, Tower
 from tokenprune.layout import Seen
@@ -38,10 +40,18 @@ def _grids(seen: Seen) -> Tensor:
     return torch.tensor([_lines(one) for one in torch.split(seen.call["pixel_values"], counts)])
 
 
+_PATCHES = Native(_grids, lambda config: 1, blocks=False)
+
+
+def _alone(config: Any, size: tuple[int, int]) -> int:
+    patch = int(config.vision_config.patch_size)
+    return -(-size[0] // patch) * (size[1] // patch + 1)
+
+
 INKLING = Family(
     model_types=("inkling_mm_model",),
     towers={"inkling_vision": Tower(attention=())},
     projector=None,
-    layout=Native(_grids, lambda config: 1, blocks=False),
+    layout=Counted(_PATCHES, rows=lambda seen: len(seen.call["pixel_values"]), alone=_alone),
     policies=("renumber",),  # it looks back by so many tokens, wherever they stood
 )
