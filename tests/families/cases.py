@@ -1,9 +1,9 @@
 """Every model that is proven, by name."""
 
-from families import crops, crossed, latents, native, ragged, sized, slices, squares, tiles, videos, views
+from families import crops, crossed, latents, native, ragged, sized, slices, squares, stand_ins, tiles, videos, views
 
 _MODULES = {
-    "tiles": (tiles, squares),
+    "tiles": (tiles, squares, stand_ins),
     "packed": (crops,),
     "native": (native, ragged, slices, sized),
     "views": (views,),

@@ -32,6 +32,10 @@ Videos: `proven` by a row of the second table, whose prompts bring videos, and i
 both; `as images` where the processor hands frames on as images, each with a budget of its own; else a call that brings
 a video passes unpruned, with a warning.
 
+Where the encoder is a stand-in, that is because it comes from timm, which is not installed where this page is written:
+inside transformers' own wrapper a small module took its place that has timm's methods, and gives outputs of the same
+axes in the same order. The wrapper, the projector and the language model are the real ones.
+
 A model with an encoder that is not in this table is refused when it is attached.
 
 """
@@ -113,6 +117,7 @@ def row(name):
     cue = {None: "received", "first": "CLS row", "last": "CLS row (last)"}[tower.cls] if tower.attention else "none"
     cue = "CLS rows" if "cls_attention" in tower.reads else cue
     encoder = model.config.vision_config.model_type if family.tower else "none"
+    encoder += " (stand-in)" * cases.CASES[name].stand_in
     return _line([name, encoder, *_signs(name), cue, family.positions, cases.layout(name), _videos(name)])
 
 
@@ -154,7 +159,7 @@ def rest():
     others = sorted(mapping().keys() - promised())
     refused = [f"- `{name}`: {refusal(name)}." for name in others if refusal(name)]
     unknown = [f"`{name}`" for name in others if not refusal(name)]
-    return REFUSED + "\n".join(refused) + "\n" + UNKNOWN + ", ".join(unknown) + ".\n"
+    return REFUSED + "\n".join(refused) + "\n" + UNKNOWN + (", ".join(unknown) or "none") + ".\n"
 
 
 def page():

@@ -41,6 +41,7 @@ class Case:
         build: makes the model.
         inputs: see `check_family`.
         prompts, mask, locate, images, shares: see `check_family`.
+        stand_in: whether its encoder is one; see `families.stand_ins`.
     """
 
     build: Callable[[], Any]
@@ -50,6 +51,7 @@ class Case:
     locate: Any = None
     images: int = 3
     shares: Any = None
+    stand_in: bool = False
 
 
 def text(**changes):
