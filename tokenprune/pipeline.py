@@ -39,7 +39,7 @@ class Pipeline(OnHub, BaseModel):
             average over its layers; None: each stage keeps what its own budget says.
         schedule: how stages inside the language model follow from the budget; see `Plan`.
         positions: ``keep`` original position ids or ``renumber`` them. None: the family's default.
-        separators: ``keep`` or ``drop`` rows that are no tokens (newlines). None: the family's default.
+        separators: ``keep`` or ``drop`` rows that are no tokens (newlines). None: keep.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -17,6 +17,9 @@ the families declare; do not edit. `tokenprune show NAME` prints the same of one
 BibTeX, `tokenprune cite NAME` the BibTeX alone. What agrees with the authors' code is on the page of
 [fidelity](fidelity.md), what it costs on that of [performance](performance.md).
 
+Tokens leave [before or inside the language model](inside-the-language-model.md), or both; `random`, `uniform`, `pool`,
+`downsample` and `none` are controls. Of cues of which one is enough the table names the first.
+
 """
 PARTS = """
 ## Parts
@@ -54,12 +57,25 @@ def reads(pipeline):
     return [[f"`{wish.replace('|', '` or `')}`", str(families_giving(wish))] for wish in sorted(pipeline.reads)]
 
 
+def where(pipeline):
+    """Where tokens leave: before the language model, inside it, both, or with the pixels."""
+    if any(stage.site == "image" for stage in pipeline.stages):
+        return "the image"
+    return "inside" if pipeline.inside == pipeline.stages else "both" if pipeline.inside else "before"
+
+
+def budget(pipeline):
+    """As the file has it; what its stages state where it has none of its own."""
+    return str(pipeline.budget or ", ".join(f"{stage.budget}" for stage in pipeline.stages) + " of its stage")
+
+
 def overview():
     """A line for each pipeline."""
     for name in list_pipelines():
         pipeline = load(name)
-        made = ", ".join(f"`{one.name}`" for one in parts_of(pipeline))
-        yield [f"[`{name}`](#{name})", paper(name), made, str(pipeline.budget)]
+        made = ", ".join(f"`{one.name}`" for one in parts_of(pipeline)) or "none"
+        cues = ", ".join(f"`{wish.split('|')[0]}`" for wish in sorted(pipeline.reads)) or "nothing"
+        yield [f"[`{name}`](#{name})", paper(name), where(pipeline), made, cues, budget(pipeline)]
 
 
 def pipeline(name):
@@ -84,7 +100,7 @@ def part(one):
 
 def page():
     """The whole page."""
-    table = _table(["pipeline", "paper", "parts", "default budget"], overview())
+    table = _table(["pipeline", "paper", "tokens leave", "parts", "reads", "default budget"], overview())
     pipelines, every = ("\n".join(one) for one in (map(pipeline, list_pipelines()), map(part, parts())))
     return f"{HEAD}{table}\n## Pipelines\n\n{pipelines}{PARTS}{every}"
 

@@ -29,6 +29,19 @@ def test_every_pipeline_says_what_it_reads(name):
     assert "tokenprune.attach" not in said
 
 
+def test_the_table_says_where_tokens_leave():
+    rows = {row[0].split("`")[1]: row for row in document.overview()}
+    told = {name: row[2] for name, row in rows.items()}
+    assert [told[name] for name in ("vispruner", "fastv", "vscan", "downsample")] == [
+        "before",
+        "inside",
+        "both",
+        "the image",
+    ]
+    assert rows["visual_exit"][3:] == ["none", "nothing", "0% of its stage"]
+    assert rows["fastv"][4:] == ["`last_attention@previous`", "53.125%"]
+
+
 def test_settings_are_told_as_they_are():
     settings = {it.name: it for it in part("diversifiers", "suppression").settings}
     assert (settings["growth"].default, settings["growth"].kind) == ("false", "true, false")

@@ -3,6 +3,8 @@
 import ast
 import re
 import shlex
+import shutil
+import subprocess
 import tomllib
 
 import house
@@ -44,6 +46,36 @@ def test_the_workflow_runs_what_a_desk_runs_on_every_python_that_is_promised():
 
 def test_the_run_is_a_program():
     assert (ROOT / ".ci/run").stat().st_mode & 0o111
+
+
+def ran(folder, programs):
+    """`.ci/run` on a machine that has these programs alone, each a line of shell."""
+    bash = shutil.which("bash")
+    for name, script in programs.items():
+        (folder / name).write_text(f"#!{bash}\n{script}\n")
+        (folder / name).chmod(0o755)
+    (folder / "dirname").symlink_to(shutil.which("dirname"))
+    return subprocess.run([bash, ROOT / ".ci/run"], env={"PATH": str(folder)}, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("programs", "last"),
+    [
+        ({"npm": "exit 0", "node": '[ "$1" = -e ]'}, "make browser-test"),
+        ({"npm": "exit 0", "node": "exit 1"}, "browser test: no node 20 and npm here, not run"),
+        ({"node": "exit 0"}, "browser test: no node 20 and npm here, not run"),
+        ({}, "browser test: no node 20 and npm here, not run"),
+    ],
+    ids=["all there", "an old node", "no npm", "nothing"],
+)
+def test_the_run_opens_a_browser_where_there_is_node(tmp_path, programs, last):
+    told = ran(tmp_path, {"make": 'echo make "$@"'} | programs)
+    assert told.returncode == 0
+    assert told.stdout.splitlines() == ["make check", "make docs", "make test", last]
+
+
+def test_a_run_fails_with_its_browser_test(tmp_path):
+    assert ran(tmp_path, {"make": '[ "$1" != browser-test ]', "npm": "exit 0", "node": "exit 0"}).returncode != 0
 
 
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook["id"])
