@@ -47,7 +47,17 @@ def test_every_target_gets_the_sum_of_its_edges_and_others_stay(merge, dtype):
     assert torch.equal(stream, before)
     stay = torch.arange(len(stream)) % 3 != 1
     assert torch.equal(merge.apply(stream, stay), found[stay])
-    assert torch.equal(_scattered(stream, merge.source, merge.target, merge.weight), found)  # what a GPU runs
+    elsewhere = _scattered(stream, merge.source, merge.target, merge.weight)  # what a GPU runs
+    assert elsewhere.dtype == dtype
+    assert torch.equal(elsewhere, found)
+
+
+def test_a_merge_follows_its_stream_to_another_device():
+    edge = torch.tensor([0, 1])
+    merge = Merge(torch.zeros(1, 3).bool(), edge, edge, torch.ones(2))
+    stream = torch.zeros(3, 2, device="meta")
+    assert merge.apply(stream).device.type == "meta"
+    assert merge.apply(stream, torch.ones(3).bool()).shape == stream.shape
 
 
 def test_sums_are_made_in_float32():
@@ -77,7 +87,9 @@ def test_the_same_merge_elsewhere(merge, data):
     places = torch.tensor(data.draw(st.permutations(range(count + 3))))[:count]
     gone = torch.tensor([data.draw(st.booleans()) for _ in range(count)])
     stream = whole((count + 3, 2)).float()
-    found = merge.at(places.masked_fill(gone, -1)).apply(stream)
+    moved = merge.at(places.masked_fill(gone, -1))
+    assert moved.carriers is merge.carriers
+    found = moved.apply(stream)
     use = ~gone[merge.source] & ~gone[merge.target]
     left = Merge(merge.carriers, *(places[part[use]] for part in (merge.source, merge.target)), merge.weight[use])
     assert torch.equal(found.double(), folded(left, stream))
