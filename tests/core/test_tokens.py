@@ -219,9 +219,10 @@ def test_ties_go_to_the_lower_index_in_long_rows():
         assert got.tolist() == reference(scores.tolist(), [1000], legal.tolist())
 
 
+@pytest.mark.parametrize("width", [6, _MANY])
 @pytest.mark.parametrize("counts", [[2, 2], [0, 3]])
-def test_top_is_where_its_scores_are(counts):
-    scores = torch.zeros(2, 6, device="meta")
+def test_top_is_where_its_scores_are(counts, width):
+    scores = torch.zeros(2, width, device="meta")
     assert top(scores, torch.tensor(counts)).device.type == "meta"
 
 
@@ -243,3 +244,7 @@ def test_leading_is_the_beginning_of_the_ranking(count, among):
     wanted = ranking(scores, classes)[:, :count]
     assert torch.equal(leading(scores, count, classes), wanted)
     assert torch.equal(leading(scores.double(), count, classes), wanted)
+    if among is None:
+        deep = scores.view(4, 4, 300)
+        assert torch.equal(leading(deep, count).flatten(0, 1), wanted)
+        assert torch.equal(leading(deep.double(), count).flatten(0, 1), wanted)
