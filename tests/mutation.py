@@ -6,16 +6,32 @@ where the last one stopped; a file that changed is mutated anew.
 """
 
 import ast
+import difflib
 import json
+import platform
 import shutil
 import subprocess
 import sys
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
+import yaml
 from house import PACKAGES, ROOT
 
 PLACE = ROOT / "build/mutation"
+RECORD = ROOT / "benchmarks/results/mutants.json"
+WHY = Path(__file__).with_name("survivors.yaml")
+FATES = {0: "survived", 1: "killed", 3: "killed", 5: "untested", 33: "untested", None: "not tried"}
+FATES |= dict.fromkeys((24, -24, 36, 152, 255), "timed out")
 CORE, STRATEGIES = "tokenprune", "tokenprune_strategies"
+ON_DEVICE = (
+    "strategies/test_on_device.py::test_a_device_that_knows_no_values_will_do "
+    "strategies/test_on_device.py::test_ragged_tokens_are_counted_once_and_never_looked_at_again "
+    "strategies/test_on_device.py::test_even_batches_send_nothing_to_the_device"
+)
 PARTS = {  # name: (package, its mutated modules, the tests that judge them)
     "core": (
         CORE,
@@ -26,31 +42,29 @@ PARTS = {  # name: (package, its mutated modules, the tests that judge them)
     "default": (  # what VisPruner, the default pipeline, is made of
         STRATEGIES,
         "cls_attention equal dividing similarity_dedup thinning",
-        "strategies/test_scorers strategies/test_splitters strategies/test_similarity_dedup strategies/test_on_device "
-        "golden/test_vispruner",
+        f"strategies/test_scorers strategies/test_splitters strategies/test_similarity_dedup {ON_DEVICE}",
     ),
     "splitters": (
         STRATEGIES,
-        "global_pool proportional thumbnail_guided adaptive wishes effective_rank overview overview_sums",
-        "strategies/test_splitters strategies/test_scores_of_methods strategies/test_suppression "
-        "golden/test_globalcom2",
+        "global_pool proportional thumbnail_guided adaptive wishes overview overview_sums",
+        "strategies/test_splitters strategies/test_scores_of_methods golden/test_globalcom2",
+    ),
+    "places": (  # diversifiers that look at where tokens are, and those made of others
+        STRATEGIES,
+        "neighbours adjacent windowed windows union by_score second_score",
+        f"strategies/test_neighbours strategies/test_windowed strategies/test_union {ON_DEVICE}",
     ),
     "far": (  # diversifiers that look for tokens that lie far apart
         STRATEGIES,
         "similarity max_min pivots rounds density density_peaks",
-        "strategies/test_max_min strategies/test_pivots strategies/test_density_peaks strategies/test_similarity_dedup "
-        "strategies/test_on_device golden/test_divprune golden/test_dart",
+        "strategies/test_max_min strategies/test_pivots strategies/test_density_peaks "
+        f"strategies/test_similarity_dedup {ON_DEVICE}",
     ),
     "greedy": (
         STRATEGIES,
-        "greedy bounds suppress suppression facility_location coverage reach dpp volume",
+        "greedy bounds suppress suppression facility_location coverage reach dpp volume effective_rank",
         "strategies/test_greedy strategies/test_suppression strategies/test_facility_location strategies/test_dpp "
-        "strategies/test_on_device golden/test_cdpruner",
-    ),
-    "places": (
-        STRATEGIES,
-        "neighbours adjacent windowed windows union by_score second_score",
-        "strategies/test_neighbours strategies/test_windowed strategies/test_union strategies/test_on_device",
+        f"{ON_DEVICE}",
     ),
 }
 
@@ -110,6 +124,77 @@ def run(part, *names):
     subprocess.run([mutmut, "run", "--max-children", "1", *names], cwd=PLACE / part, check=True)
 
 
+@dataclass(frozen=True)
+class Mutant:
+    """A function with one mistake in it: the lines that ``was`` are ``now``; ``fate`` is what the tests made of it."""
+
+    name: str
+    module: str
+    fate: str
+    was: str
+    now: str
+
+
+def mutants(part):
+    """Every mutant of a part that was tried, or that no test reaches."""
+    for meta in sorted((PLACE / part / "mutants").rglob("*.py.meta")):
+        source = meta.with_suffix("")
+        module = ".".join(source.relative_to(PLACE / part / "mutants").with_suffix("").parts)
+        fates = json.loads(meta.read_text("utf-8"))["exit_code_by_key"]
+        bodies = _bodies(source.read_text("utf-8")) if fates else {}
+        for key, code in fates.items():
+            name = key.removeprefix(f"{module}.")
+            was, now = bodies[f"{name.rpartition('__mutmut_')[0]}__mutmut_orig"], bodies[name]
+            lines = list(difflib.ndiff(was, now))
+            yield Mutant(name, module, FATES.get(code, f"code {code}"), _said(lines, "-"), _said(lines, "+"))
+
+
+def _bodies(source):
+    """Names of functions -> their lines but the first; what mutmut writes stands at the top or in a class."""
+    lines = source.splitlines()
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    return {node.name: lines[node.lineno : node.end_lineno] for node in nodes if "__mutmut_" in node.name}
+
+
+def _said(lines, sign):
+    return " ".join(line[1:].partition("  #")[0].strip() for line in lines if line.startswith(f"{sign} "))
+
+
+def record(parts):
+    """What came of every mutant, and why those that live may live, as ``survivors.yaml`` says."""
+    why = {
+        (module, line): reason
+        for reason, modules in yaml.safe_load(WHY.read_text("utf-8")).items()
+        for module, lines in modules.items()
+        for line in lines
+    }
+    found = [mutant for part in parts for mutant in mutants(part)]
+    counts = defaultdict(Counter)
+    for mutant in found:
+        counts[mutant.module][mutant.fate] += 1
+    return {
+        "command": f"python tests/mutation.py {' '.join(parts)}",
+        "date": date.today().isoformat(),
+        "mutmut": version("mutmut"),
+        "torch": version("torch"),
+        "python": platform.python_version(),
+        "modules": {module: {"mutants": count.total(), **count} for module, count in counts.items()},
+        "survivors": [
+            {
+                "mutant": f"{one.module}.{one.name}",
+                "was": one.was,
+                "now": one.now,
+                "why": why.get((one.module, one.now)),
+            }
+            for one in found
+            if one.fate not in ("killed", "timed out", "not tried")
+        ],
+    }
+
+
 if __name__ == "__main__":
-    for part in sys.argv[1:2] or PARTS:
-        run(part, *sys.argv[2:])
+    if sys.argv[1:2] == ["--record"]:
+        RECORD.write_text(json.dumps(record(sys.argv[2:] or list(PARTS)), indent=1) + "\n", "utf-8")
+    else:
+        for part in sys.argv[1:2] or PARTS:
+            run(part, *sys.argv[2:])
