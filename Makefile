@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test browser-test demo docs bench clean
+.PHONY: help setup check test mutants browser-test demo docs bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -20,6 +20,10 @@ check: .venv/.ready ## format, lint, types
 
 test: .venv/.ready ## the test suite, in two processes
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+mutants: .venv/.ready ## break what selects in thousands of places, and see the tests go red; over an hour
+	$(PIP) mutmut
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation.py
 
 browser-test: .venv/.ready ## open the pages that are written in a real browser; needs node 20 and npm, 130 MB
 	cd tests/browser && npm ci --no-audit --no-fund && TOKENPRUNE=$(abspath $(BIN)/tokenprune) PYTHON=$(abspath $(BIN)/python) node --test

@@ -95,7 +95,7 @@ class Counted(Budget):
 
 def _decimal(number: Fraction) -> str:
     """All digits of a number that was written in decimal, so that reading it back gives the same."""
-    with localcontext(prec=400):
+    with localcontext(prec=402):  # below 100, and 400 digits after the point
         return format((Decimal(number.numerator) / Decimal(number.denominator)).normalize(), "f")
 
 

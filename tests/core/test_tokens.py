@@ -59,6 +59,12 @@ def test_a_grid_is_in_reading_order():
         VisualTokens.on_grid(X, (2, 4))
 
 
+def test_a_grid_is_where_its_features_are():
+    tokens = VisualTokens.on_grid(torch.zeros(1, 6, 2, device="meta"), (2, 3))
+    assert {tokens.place.device.type, tokens.canvas.device.type} == {"meta"}
+    assert VisualTokens.on_grid(X[:1], (2, 3)).grid == (2, 3)  # of one row too
+
+
 def test_what_is_no_full_rectangle_has_no_grid():
     tokens = VisualTokens.on_grid(X, (2, 3))
     swapped = tokens.place.clone()
@@ -94,6 +100,7 @@ def test_counts_are_the_valid_tokens(tokens):
 @given(visual_tokens())
 def test_unit_vectors_have_norm_one_or_zero(tokens):
     unit, x = tokens.unit, tokens.features.float()
+    assert tokens.unit is unit  # computed once
     assert (unit.dtype, unit.shape) == (torch.float32, x.shape)
     norm = unit.norm(dim=-1)
     assert (((norm - 1).abs() < 1e-5) | (norm == 0)).all()
@@ -212,6 +219,13 @@ def test_ties_go_to_the_lower_index_in_long_rows():
         assert got.tolist() == reference(scores.tolist(), [1000], legal.tolist())
 
 
+@pytest.mark.parametrize("width", [6, _MANY])
+@pytest.mark.parametrize("counts", [[2, 2], [0, 3]])
+def test_top_is_where_its_scores_are(counts, width):
+    scores = torch.zeros(2, width, device="meta")
+    assert top(scores, torch.tensor(counts)).device.type == "meta"
+
+
 def test_minus_infinity_is_a_score_and_not_a_mask():
     scores = torch.tensor([[-math.inf, 3.0, -math.inf]])
     among = torch.tensor([[True, False, True]])
@@ -222,7 +236,7 @@ def test_minus_infinity_is_a_score_and_not_a_mask():
 @pytest.mark.parametrize("among", [None, 1, 2])
 def test_leading_is_the_beginning_of_the_ranking(count, among):
     g = torch.Generator().manual_seed(0)
-    scores = torch.randint(-9, 9, (16, 300), generator=g) / 4
+    scores = torch.randint(-9, 9, (16, 300), generator=g) / 2**40
     odd = torch.tensor([torch.inf, -torch.inf, torch.nan, -torch.nan, -0.0])
     scores[:, ::7] = odd[torch.randint(0, 5, (16, 43), generator=g)]
     classes = None if among is None else torch.randint(0, among + 1, scores.shape, generator=g)
@@ -230,6 +244,10 @@ def test_leading_is_the_beginning_of_the_ranking(count, among):
     wanted = ranking(scores, classes)[:, :count]
     assert torch.equal(leading(scores, count, classes), wanted)
     assert torch.equal(leading(scores.double(), count, classes), wanted)
+    if among is None:
+        deep = scores.view(4, 4, 300)
+        assert torch.equal(leading(deep, count).flatten(0, 1), wanted)
+        assert torch.equal(leading(deep.double(), count).flatten(0, 1), wanted)
 
 
 @pytest.mark.parametrize("kind", ["distinct", "some tied", "some not a number", "mostly infinite"])
