@@ -79,8 +79,7 @@ def compare(
         asked = all_asked(source, prompt or [], questions, columns_of(columns, images))
         if model is None:
             looking.check_embedded(asked[0].image, [one.question for one in asked])
-        with looking.few_threads(model is None):
-            found = _answered(looking.model_of(model, device, dtype), asked, lines, max_new_tokens)
+        found = _answered(looking.model_of(model, device, dtype), asked, lines, max_new_tokens)
         facts = {"model": named(model), "asked": f"{len(found)} question{'s' * (len(found) != 1)}"}
         write_page(out, f"Answers about {Path(source).name}", facts, looking.listed(budgets, "--budgets"), found)
         _print(found, source, model or "embedded", out, as_json)

@@ -32,12 +32,12 @@ def demo(
     """Ask the embedded model about a drawn scene, with all tokens and with few, and draw what was kept."""
     with reported(debug):
         from tokenprune.cli.comparison import compared, drawn
-        from tokenprune.cli.models import few_threads, quiet_transformers
+        from tokenprune.cli.models import quiet_transformers
         from tokenprune.cli.pictures import check_target, save
         from tokenprune.scenes import draw
 
         check_target(out)
-        with stderr().status("asking the embedded model"), quiet_transformers(), few_threads(True):
+        with stderr().status("asking the embedded model"), quiet_transformers():
             report = compared(draw(index, kind.value), [draw(number, kind.value) for number in range(scenes)])
         save(drawn(report), out)
         if as_json:

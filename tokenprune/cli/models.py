@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -47,23 +46,6 @@ def quiet_transformers(bars: bool = False) -> Iterator[None]:
         logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
-
-
-@contextmanager
-def few_threads(embedded: bool) -> Iterator[None]:
-    """One thread for the embedded model, which is slower on many, on busy machines several times; all for others.
-
-    What ``OMP_NUM_THREADS`` asks for holds.
-    """
-    import torch
-
-    threads = torch.get_num_threads()
-    if embedded and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def loaded(source: str, device: str | None, dtype: str) -> tuple[Any, Any]:

@@ -126,7 +126,7 @@ def _asked(
 ) -> tuple[Both, Any]:
     """Both answers, and the model's processor."""
     from tokenprune.cli.asking import ask_both
-    from tokenprune.cli.models import few_threads, loaded, quiet_transformers
+    from tokenprune.cli.models import loaded, quiet_transformers
     from tokenprune.scenes import folder
 
     with stderr().status("loading the model"), quiet_transformers(bars=source is not None and sys.stderr.isatty()):
@@ -134,7 +134,7 @@ def _asked(
             model, processor = loaded(str(folder()), device or "cpu", (dtype or Dtype.float32).value)
         else:
             model, processor = loaded(source, device, (dtype or Dtype.auto).value)
-    with stderr().status("asking"), few_threads(source is None):
+    with stderr().status("asking"):
         return ask_both(model, processor, pipeline, picture, prompt, new_tokens), processor
 
 

@@ -36,10 +36,17 @@ def _owner(point: EntryPoint) -> str:
 
 def embedded_model() -> Iterator[Finding]:
     """One question to the embedded model on the device that `tokenprune run` takes, with few of its tokens."""
-    from tokenprune.cli.models import checked_device, few_threads, quiet_transformers
+    import torch
 
-    with quiet_transformers(), few_threads(True):
-        yield _asked(checked_device(None))
+    from tokenprune.cli.models import checked_device, quiet_transformers
+
+    device, threads = checked_device(None), torch.get_num_threads()
+    torch.set_num_threads(1)  # a model this small is slower on many
+    try:
+        with quiet_transformers():
+            yield _asked(device)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _asked(device: Any) -> Finding:
