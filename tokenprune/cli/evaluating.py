@@ -135,7 +135,7 @@ def _table(grid: Grid) -> Table:
 
     table = Table(box=SIMPLE, show_edge=False, pad_edge=False, header_style="bold")
     for number, head in enumerate(("pipeline", *grid.heads)):
-        table.add_column(head, justify="right" if number else "left", no_wrap=bool(number))
+        table.add_column(head, justify="right" if number else "left", no_wrap=bool(number), overflow="fold")
     for line in grid.lines:
         table.add_row(*map(Text, line))
     return table
