@@ -29,7 +29,7 @@ browser-test: .venv/.ready ## open the pages that are written in a real browser;
 	cd tests/browser && npm ci --no-audit --no-fund && TOKENPRUNE=$(abspath $(BIN)/tokenprune) PYTHON=$(abspath $(BIN)/python) node --test
 
 demo: .venv/.ready ## prune the embedded model and draw what it keeps
-	OMP_NUM_THREADS=2 $(BIN)/tokenprune demo  # a model this small is slower on many threads
+	$(BIN)/tokenprune demo
 
 docs: .venv/.ready-docs ## the pages, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tokenprune.cli.models import few_threads
 from tokenprune.cli.options import (
     AsJson,
     ColumnNames,
@@ -70,7 +71,7 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Answer the same questions with several pipelines and budgets, side by side, with the tokens that they keep."""
-    with reported(debug):
+    with reported(debug), few_threads(model):
         from tokenprune.cli import looking
         from tokenprune.cli.pages import check_page, named, write_page
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokenprune.cli.figures import share
+from tokenprune.cli.models import few_threads
 from tokenprune.cli.options import AsJson, Debug, Index, Scenes, SceneSet, Set, Sheet
 from tokenprune.cli.terminal import print_json, reported, stderr, stdout
 
@@ -30,7 +31,7 @@ def demo(
     debug: Debug = False,
 ) -> None:
     """Ask the embedded model about a drawn scene, with all tokens and with few, and draw what was kept."""
-    with reported(debug):
+    with reported(debug), few_threads(None):
         from tokenprune.cli.comparison import compared, drawn
         from tokenprune.cli.models import quiet_transformers
         from tokenprune.cli.pictures import check_target, save

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokenprune.cli.evaluation import Run, write
+from tokenprune.cli.models import few_threads
 from tokenprune.cli.options import (
     AllPipelines,
     AsJson,
@@ -82,7 +83,7 @@ def evaluating(
     debug: Debug = False,
 ) -> None:
     """Compare pipelines and budgets by the answers they leave right, on drawn scenes or on rows of your own."""
-    with reported(debug):
+    with reported(debug), few_threads(model):
         _check(prompt, out, plot)
         tasks = tasks_of(task, metric, columns_of(columns, images), questions)
         cells = cells_of(pipelines, budgets, positions, seeds)
@@ -134,7 +135,7 @@ def _table(grid: Grid) -> Table:
 
     table = Table(box=SIMPLE, show_edge=False, pad_edge=False, header_style="bold")
     for number, head in enumerate(("pipeline", *grid.heads)):
-        table.add_column(head, justify="right" if number else "left", no_wrap=bool(number))
+        table.add_column(head, justify="right" if number else "left", no_wrap=bool(number), overflow="fold")
     for line in grid.lines:
         table.add_row(*map(Text, line))
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -46,6 +47,25 @@ def quiet_transformers(bars: bool = False) -> Iterator[None]:
         logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def few_threads(model: str | None) -> Iterator[None]:
+    """One thread while the embedded model runs, which is several times slower on many; then as many as before.
+
+    Nothing changes for any other ``model``, nor where OMP_NUM_THREADS or MKL_NUM_THREADS says how many.
+    """
+    if model is not None or os.environ.keys() & {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def loaded(source: str, device: str | None, dtype: str) -> tuple[Any, Any]:

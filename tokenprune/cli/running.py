@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tokenprune.cli.figures import share, short
+from tokenprune.cli.models import few_threads
 from tokenprune.cli.options import (
     AsJson,
     BudgetText,
@@ -51,7 +52,7 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Ask a model about an image, with all its tokens and with those that a pipeline keeps."""
-    with reported(debug):
+    with reported(debug), few_threads(model):
         picture = _checked(image, prompt, model is None, out)
         chosen = configured(pipeline, budget, positions)
         both, processor = _asked(model, device, dtype, chosen, picture, prompt, max_new_tokens)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokenprune.cli.figures import share
+from tokenprune.cli.models import few_threads
 from tokenprune.cli.options import AsJson, Debug, Device, DtypeName, ModelName, Pipelines, PositionIds
 from tokenprune.cli.terminal import print_json, reported, stdout
 
@@ -48,7 +49,7 @@ def view(
     debug: Debug = False,
 ) -> None:
     """Draw which tokens of a picture pipelines keep under budgets: a contact sheet, and a page with a slider."""
-    with reported(debug):
+    with reported(debug), few_threads(model):
         from tokenprune.cli import looking
         from tokenprune.cli.pages import check_page
         from tokenprune.cli.pictures import check_target
