@@ -20,11 +20,12 @@ def test_every_name_is_listed(call):
     assert {*tokenprune.list_pipelines(), *parts, *tokenprune.list_families()} <= words
 
 
-def test_a_pipeline_is_summed_up_by_the_first_line_of_its_file(call):
+def test_a_pipeline_is_summed_up_by_the_first_sentence_of_its_file(call):
     found = json.loads(call("list", "--json").stdout)
     assert [one["name"] for one in found["pipelines"]] == tokenprune.list_pipelines()
     for one in found["pipelines"]:
-        assert call("show", one["name"]).stdout.startswith(f"# {one['summary']}\n")
+        assert call("show", one["name"]).stdout.replace("\n# ", " ").startswith(f"# {one['summary']}")
+        assert one["summary"].endswith("."), "a sentence that is not cut"
     assert {kind: found[kind] for kind in tokenprune.list_strategies()} == tokenprune.list_strategies()
     assert found["families"] == tokenprune.list_families()
 
@@ -88,8 +89,17 @@ def test_a_broken_pipeline_says_so_and_the_others_are_listed(call, monkeypatch):
     assert not any("broken" in summary for summary in found.values())
 
 
-@pytest.mark.parametrize(("text", "summary"), [("# One.\n# Two.\nname: x", "One."), ("name: x\n# no", ""), ("", "")])
-def test_only_a_first_line_that_is_a_comment_sums_up(monkeypatch, text, summary):
+@pytest.mark.parametrize(
+    ("text", "summary"),
+    [
+        ("# One.\n# Two.\nname: x", "One."),
+        ("# Of 1.5 things one that\n# goes on. Two.\nname: x", "Of 1.5 things one that goes on."),
+        ("# No stop\nname: x", "No stop"),
+        ("name: x\n# no", ""),
+        ("", ""),
+    ],
+)
+def test_only_a_comment_at_the_top_sums_up(monkeypatch, text, summary):
     monkeypatch.setattr(catalogue, "yaml_text", lambda name: text)
     assert catalogue.summary("x") == summary
 

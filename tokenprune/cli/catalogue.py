@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from tokenprune.cli.sheet import head
 from tokenprune.cli.terminal import CommandError
 from tokenprune.errors import TokenpruneError
 from tokenprune.registry import list_families, list_pipelines, list_strategies, yaml_of
@@ -27,12 +29,12 @@ def yaml_text(source: str) -> str:
 
 
 def summary(name: str) -> str:
-    """The first line of a pipeline's YAML if it is a comment; or why it cannot be read."""
+    """The first sentence of the comment that a pipeline's YAML opens with; or why it cannot be read."""
     try:
-        first = yaml_text(name).split("\n", 1)[0]
+        text = yaml_text(name)
     except TokenpruneError as problem:
         return f"broken: {problem}"
-    return first.lstrip("# ").rstrip() if first.startswith("#") else ""
+    return re.split(r"(?<=\.)\s", head(text), maxsplit=1)[0]
 
 
 def parts(patterns: Iterable[str], without: Iterable[str] = ()) -> dict[str, list[str]]:
