@@ -72,6 +72,7 @@ def test_what_may_be_written(written, of_576, unit):
         (math.inf, "an int such as 64"),
         (-math.inf, "an int such as 64"),
         ("150%", "between '0%' and '100%'"),
+        ("100.5%", "between '0%' and '100%'"),
         ("-1%", "between '0%' and '100%'"),
         ("0.5", "a share ends in %"),
         ("64.5", "a share ends in %"),

@@ -50,6 +50,14 @@ def test_a_pool_is_where_its_tokens_are():
     assert {x.device.type for x in (pool.index, pool.filled, long.features, back.mask)} == {"meta"}
 
 
+def test_a_pool_has_the_question_of_its_first_row_and_no_marks():
+    question, marked = torch.arange(3.0)[:, None, None].expand(3, 4, 2), torch.tensor([True, False, True])
+    tokens = VisualTokens(torch.zeros(3, 2, 1), {"question": question}, group=torch.tensor([0, 1, 0]), marked=marked)
+    _, _, long = pooled(tokens)
+    assert torch.equal(long.cue("question"), question[:2])
+    assert long.marked is None
+
+
 def test_what_touches_padding_is_folded_into_nothing():
     tokens = VisualTokens(torch.arange(6.0).reshape(3, 2, 1), group=torch.tensor([0, 1, 0]))
     pool, _, long = pooled(tokens)

@@ -30,6 +30,7 @@ X = torch.arange(24.0).reshape(2, 6, 2)
         ({"sample": torch.zeros(2, 1)}, "sample is (2, 1); with features (2, 6, 2) it must be (2,)"),
         ({"overview": torch.zeros(1, dtype=torch.bool)}, "overview is (1,); with features (2, 6, 2) it must be (2,)"),
         ({"overview": torch.zeros(2)}, "overview is torch.float32; it must be torch.bool"),
+        ({"marked": torch.zeros(2)}, "marked is torch.float32; it must be torch.bool"),
     ],
 )
 def test_shapes_that_do_not_fit_are_told(given_, said):

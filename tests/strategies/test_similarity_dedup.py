@@ -150,6 +150,14 @@ def test_the_last_list_has_the_order_of_the_plain_loop():
     assert found[0].tolist() == thin(unit_of(x[0]), range(200), 40, 8)[-1]
 
 
+def test_lists_of_different_lengths_are_cut_to_what_is_left_of_the_longest():
+    x = fine((2, 200))
+    found = Thinning(VisualTokens(x).unit).run([200, 150], [40, 30], 8)
+    assert found.shape == (2, 40)
+    assert found[0].tolist() == thin(unit_of(x[0]), range(200), 40, 8)[-1]
+    assert sorted(found[1, :30].tolist()) == sorted(thin(unit_of(x[1]), range(150), 30, 8)[-1])
+
+
 @settings(deadline=None)
 @given(st.integers(0, 500), st.integers(1, 500), st.integers(1, 600))
 def test_a_round_drops_a_step_or_what_is_asked_for_or_every_even_place(start, end, step):
