@@ -37,4 +37,5 @@ FUYU = Family(
     pixels=("pixel_values", "image_patches"),  # the second is what processors gave before; it is refused by name
     feature_field="last_hidden_state",
     layout=_layout,
+    since="5.21",
 )
