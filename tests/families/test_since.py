@@ -5,7 +5,6 @@ import tomllib
 
 import pytest
 import releases
-import transformers
 from families import cases, document, tiles
 from packaging.version import Version
 
@@ -28,7 +27,7 @@ def older(since):
 def test_attaching_under_an_older_release_is_refused_with_the_one_to_install(name, monkeypatch):
     model = cases.CASES[name].build()
     kind, since = model.config.model_type, family_of(model).since
-    monkeypatch.setattr(transformers, "__version__", older(since))
+    monkeypatch.setattr("transformers.__version__", older(since))
     said = f"under transformers {older(since)}: model_type '{kind}' is proven with transformers {since} or newer; pip"
     with pytest.raises(AttachError, match=re.escape(f"{said} install 'transformers>={since}'")):
         tokenprune.attach(model, "divprune")
@@ -37,7 +36,7 @@ def test_attaching_under_an_older_release_is_refused_with_the_one_to_install(nam
 
 def test_prune_inputs_and_inspect_refuse_it_too(monkeypatch):
     model = tiles.llava()
-    monkeypatch.setattr(transformers, "__version__", older(OLDEST))
+    monkeypatch.setattr("transformers.__version__", older(OLDEST))
     with pytest.raises(AttachError, match=f"proven with transformers {OLDEST} or newer"):
         tokenprune.prune_inputs(model, tiles.CASES["llava"].inputs(model, (0,)), "divprune")
     assert f"proven with transformers {OLDEST} or newer" in inspect_model("llava").refused
@@ -46,7 +45,7 @@ def test_prune_inputs_and_inspect_refuse_it_too(monkeypatch):
 @pytest.mark.parametrize("release", [OLDEST, f"{OLDEST}.0.dev0", f"{OLDEST}.3", "99.0"])
 def test_the_release_itself_and_newer_ones_are_taken(release, monkeypatch):
     model = tiles.llava()
-    monkeypatch.setattr(transformers, "__version__", release)
+    monkeypatch.setattr("transformers.__version__", release)
     tokenprune.attach(model, "divprune").detach()
 
 
