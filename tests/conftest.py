@@ -1,4 +1,6 @@
 import hypothesis
+import pytest
+import releases
 import torch
 
 # The same examples every time; `pytest --hypothesis-profile=search` looks for new ones.
@@ -14,3 +16,15 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("repeat")
 torch.set_num_threads(1)  # tensors are tiny, and the suite runs in several processes
+
+
+def pytest_collection_modifyitems(config, items):
+    """Collect what is marked ``since`` a release from that release on; the summary counts the rest as deselected."""
+    since = {item: [mark.args[0] for mark in item.iter_markers("since")] for item in items}
+    if unknown := [
+        one for marks in since.values() for one in marks if releases.Version(one).release > releases.newest()
+    ]:
+        raise pytest.UsageError(f"since {unknown[0]} is newer than constraints.txt, so it would never be collected")
+    later = [item for item in items if not all(map(releases.there, since[item]))]
+    config.hook.pytest_deselected(items=later)
+    items[:] = [item for item in items if item not in later]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Config = Any  # a transformers configuration; typed Any on purpose
 Model = Any  # a transformers model
+OLDEST = "5.20"  # the oldest transformers release of which something is proven
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Family:
         renamed, marked: as in `Video`.
         video: how it takes videos. None: a call that brings one reaches the model unpruned.
         inside: why tokens cannot leave between layers of its language model. Empty: nothing in its kind forbids it.
+        since: the oldest transformers release that it is proven with; attaching under an older one is refused.
     """
 
     model_types: tuple[str, ...]
@@ -99,6 +101,7 @@ class Family:
     marked: bool = False
     video: Video | None = None
     inside: str = ""
+    since: str = OLDEST
 
     @property
     def modalities(self) -> dict[str, Family]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from packaging.version import Version
 
 from tokenprune.errors import AttachError
 from tokenprune.family import Family, Model, submodule, tower_of
@@ -51,17 +52,23 @@ def check_seams(family: Family, model: Model) -> None:
     """What a transformers version and a model of it must have for this to work; all that it has not is said by name.
 
     Raises:
-        AttachError: something is missing.
+        AttachError: something is missing, or the family is proven with newer releases alone.
         UnknownFamily: the family is not built with this encoder.
     """
+    from transformers import __version__
+
+    here = f"{type(model).__name__} under transformers {__version__}"
+    if Version(__version__).release < Version(family.since).release:
+        raise AttachError(
+            f"{here}: model_type {model.config.model_type!r} is proven with transformers {family.since} or newer; "
+            f"pip install 'transformers>={family.since}'"
+        )
     missing = [seam for seam, there in _seams(family, model) if not there]
     if missing:
-        from transformers import __version__
-
         raise AttachError(
-            f"{type(model).__name__} under transformers {__version__} lacks {', '.join(missing)}; it needs "
-            "transformers 5.19 or newer, and a model that takes encoded images. A much newer release may have moved "
-            "what is missing: take an older one, or a newer tokenprune"
+            f"{here} lacks {', '.join(missing)}; it needs transformers {family.since} or newer, and a model that takes "
+            "encoded images. A much newer release may have moved what is missing: take an older one, or a newer "
+            "tokenprune"
         )
 
 

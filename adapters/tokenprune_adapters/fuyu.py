@@ -45,4 +45,5 @@ FUYU = Family(
     pixels=("pixel_values", "image_patches"),  # the second is what processors gave before; it is refused by name
     feature_field="last_hidden_state",
     layout=Counted(_layout, rows=lambda seen: len(seen.call["pixel_values"]), alone=_alone),
+    since="5.21",
 )

@@ -34,4 +34,5 @@ LFM3_VL = Family(
     model_types=("lfm3_vl",),
     towers={"lfm3_vl_vision": Tower(attention=("layers.{}.self_attn",))},
     layout=Native(image_grids, spatial_merge),
+    since="5.23",
 )

@@ -40,5 +40,5 @@ def _family(name: str, **more: Any) -> Family:
 
 
 MINICPMV4_6 = _family("minicpmv4_6")
-MINICPM_OCR = _family("minicpm_ocr")
+MINICPM_OCR = _family("minicpm_ocr", since="5.21")
 MINICPMV4_7 = _family("minicpmv4_7", positions="keep")

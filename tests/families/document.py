@@ -12,8 +12,9 @@ if __name__ == "__main__":
 
 import torch  # noqa: E402  (the path is set above)
 from families import cases  # noqa: E402
+from packaging.version import Version  # noqa: E402
 
-from tokenprune.family import Family, family_of, tower_of  # noqa: E402
+from tokenprune.family import OLDEST, Family, family_of, tower_of  # noqa: E402
 from tokenprune.refusals import refusal  # noqa: E402
 from tokenprune.registry import list_families, resolve  # noqa: E402
 from tokenprune.testing import check_family  # noqa: E402
@@ -67,6 +68,14 @@ what they look at, `crossed`: tiles that the text looks at through cross-attenti
 and the images' keys and values get fewer.
 
 Not applicable:
+
+"""
+LATER = f"""
+## Newer transformers
+
+The table is of the release that the tests run on. The oldest is {OLDEST} ([ADR 5](adr/0005-transformers-floor.md)); all
+rows but these are proven with that too. These need a newer one: under an older they do not exist, or attaching refuses
+them by name.
 
 """
 REFUSED = """
@@ -148,10 +157,25 @@ def mapping():
     return dict(modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
 
 
+def families(such=lambda family: True):
+    """All registered families that are such."""
+    found = [resolve("tokenprune.families", name, lambda it: isinstance(it, Family), "") for name in list_families()]
+    return [one for one in found if such(one)]
+
+
 def promised(such=lambda family: True):
     """Model types of all registered families that are such."""
-    found = [resolve("tokenprune.families", name, lambda it: isinstance(it, Family), "") for name in list_families()]
-    return {model_type for one in found if such(one) for model_type in one.model_types}
+    return {model_type for one in families(such) for model_type in one.model_types}
+
+
+def later():
+    """What an older transformers than the one on the page lacks, or is not proven with."""
+    releases = sorted({case.since for case in cases.EVERY.values()} - {OLDEST}, key=Version)
+    return "\n".join(f"- {one}: {', '.join(_named(one))}" for one in releases) + "\n"
+
+
+def _named(since):
+    return [f"`{name}`" for name, case in cases.EVERY.items() if case.since == since]
 
 
 def rest():
@@ -168,7 +192,7 @@ def page():
         ["model", "encoder", "proven", *CHECKS, "cue", "positions", "layout", "videos"], map(row, cases.CASES)
     )
     videos = _table(["model", "proven", *CHECKS], [_line([name, *_signs(name, videos=True)]) for name in cases.VIDEOS])
-    return HEAD + images + VIDEOS + videos + ABOUT + "\n".join(reasons()) + "\n" + rest()
+    return HEAD + images + VIDEOS + videos + ABOUT + "\n".join(reasons()) + "\n" + LATER + later() + rest()
 
 
 if __name__ == "__main__":

@@ -284,7 +284,7 @@ CASES = {
     "gemma4": Case(gemma4, placed(2), locate=at_place),
     "gemma4, blocks": Case(lambda: gemma4("vision"), placed(2), mask=blocks_of_near, locate=at_place),
     "gemma4_unified": Case(gemma4_unified, placed(1), mask=blocks, locate=at_place),
-    "fuyu": Case(fuyu, lines, locate=in_lines((0, 1))),
+    "fuyu": Case(fuyu, lines, locate=in_lines((0, 1)), since="5.21"),
     "emu3": Case(emu3, with_line_ends),
     "inkling_mm_model": Case(inkling, squares_with_padding, locate=in_squares),
     "nemotron_h_omni": Case(nemotron_h_omni, packed_patches, locate=in_lines((0, 1))),

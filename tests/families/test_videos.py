@@ -7,6 +7,7 @@ import torch
 import torch._dynamo as dynamo
 from families import native, tiles, videos
 from families.tiny import END, IMAGE, VIDEO
+from releases import CHUNKED
 from transformers import CompileConfig
 
 import tokenprune
@@ -178,6 +179,7 @@ class TestPruneInputs:
         )
 
 
+@pytest.mark.since(CHUNKED)
 @pytest.mark.parametrize("name", ["qwen2_vl", "qwen3_vl", "glm4v", *videos.STACKED])
 def test_prefill_in_chunks_gives_the_same(name):
     model, call = ask(name)
@@ -262,11 +264,10 @@ def test_a_wrong_number_of_video_placeholders_is_refused():
 
 def test_the_old_name_of_images_is_known_too():
     model = tiles.video_llava()
-    call = tiles.CASES["video_llava"].inputs(model, (0,))
-    old = {**call, "pixel_values_images": call["pixel_values"]}
-    del old["pixel_values"]
+    call = tiles.tiles(tiles.run(36), tiles.SINGLE)(model, (0,))
+    call["pixel_values_images"] = call.pop("pixel_values")
     with tokenprune.attach(model, "divprune", budget=3) as pruned:
-        model.generate(**old, max_new_tokens=1)
+        model.generate(**call, max_new_tokens=1)
     assert pruned.receipt.after == 6
 
 

@@ -124,7 +124,7 @@ STACKED = {
         shares=interpolated,
     ),
     "llava_next_video": Case(crops.llava_next_video, stacked(CROPPED, crops.SIDE * crops.PATCH, 4), images=4),
-    "video_llava": Case(tiles.video_llava, stacked(WHOLE, 24, 37), images=5),
+    "video_llava": Case(tiles.video_llava, tiles.old_pixels(stacked(WHOLE, 24, 37)), images=5),
     "perception_lm": Case(stand_ins.perception_lm, stand_ins.filmed, images=5),
 }
 CASES = {

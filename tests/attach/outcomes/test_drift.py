@@ -138,7 +138,7 @@ def test_a_seam_that_is_gone_is_said_with_the_version(seam, monkeypatch):
             AttachError, match=re.escape(f"under transformers {transformers.__version__} lacks ")
         ) as told:
             tokenprune.attach(model, "divprune")
-    found = re.search(r"lacks (.*); it needs transformers 5\.19 or newer", str(told.value))[1].split(", ")
+    found = re.search(r"lacks (.*); it needs transformers 5\.20 or newer", str(told.value))[1].split(", ")
     assert seam in found
     assert "generate" not in vars(model)
     tokenprune.attach(model, "divprune").detach()  # it is there again

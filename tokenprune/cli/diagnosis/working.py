@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from importlib_metadata import EntryPoint
+from packaging.version import Version
 
 from tokenprune import registry
 from tokenprune.cli.diagnosis.finding import Finding
@@ -28,6 +29,26 @@ def plug_ins() -> Iterator[Finding]:
                 owners[_owner(points[0])] = owners.get(_owner(points[0]), 0) + 1
     for owner, count in sorted(owners.items(), key=lambda pair: (pair[0] != DISTRIBUTION, pair[0])):
         yield Finding("plug-ins", "fine", f"{owner}: {count} names work")
+
+
+def families() -> Iterator[Finding]:
+    """Families that are proven with a newer transformers than this one."""
+    from transformers import __version__
+
+    wrong, here = registry.broken(), Version(__version__).release
+    since = {name: _since(name) for name in registry.list_families() if f"families:{name}" not in wrong}
+    if newer := {name: one for name, one in since.items() if Version(one).release > here}:
+        told = f"transformers {__version__} is too old for {', '.join(newer)}"
+        yield Finding("families", "note", told, f'pip install "transformers>={max(newer.values(), key=Version)}"')
+
+
+def _since(family: str) -> str:
+    """The oldest transformers release that a family is proven with."""
+    from tokenprune.family import Family
+
+    found = registry.resolve("tokenprune.families", family, lambda it: isinstance(it, Family), "a tokenprune.Family")
+    assert isinstance(found, Family)
+    return found.since
 
 
 def _owner(point: EntryPoint) -> str:
