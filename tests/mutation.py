@@ -46,7 +46,12 @@ PARTS = {  # name: (package, its mutated modules, the tests that judge them)
     ),
     "splitters": (
         STRATEGIES,
-        "global_pool proportional thumbnail_guided adaptive wishes overview overview_sums",
+        "global_pool proportional adaptive wishes",
+        "strategies/test_splitters",
+    ),
+    "thumbnails": (
+        STRATEGIES,
+        "thumbnail_guided overview overview_sums",
         "strategies/test_splitters strategies/test_scores_of_methods golden/test_globalcom2",
     ),
     "places": (  # diversifiers that look at where tokens are, and those made of others

@@ -74,6 +74,27 @@ def test_one_more_is_spread_in_each_image():
     assert Equal().split(tokens, torch.zeros(6, 9), Budget.parse(1)).total.tolist() == [0, 0, 1, 1, 0, 0]
 
 
+def test_an_image_that_is_full_ends_nothing():
+    valid = torch.arange(9) < torch.tensor([1, 9, 9, 9])[:, None]
+    tokens = VisualTokens(torch.zeros(4, 9, 1), valid=valid, group=torch.tensor([0, 1, 1, 1]))
+    assert Equal().split(tokens, torch.zeros(4, 9), Budget.parse(2)).total.tolist() == [1, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("total", "important", "merged", "parts"),
+    [(10, 0.5, 0.25, (5, 2, 3)), (10, 0.5, 1.0, (0, 0, 10)), (9, 1.0, 0.5, (4, 0, 5)), (3, 0.0, 0.1, (0, 3, 0))],
+)
+def test_merged_is_the_nearest_and_comes_before_important(total, important, merged, parts):
+    tokens = VisualTokens(torch.zeros(1, 12, 1))
+    split = Equal(important=important, merged=merged).split(tokens, torch.zeros(1, 12), Budget.parse(total))
+    assert (split.important.item(), split.diverse.item(), split.merged.item()) == parts
+
+
+def test_counts_of_no_rows_are_whole_numbers_too():
+    split = Equal().split(VisualTokens(torch.zeros(0, 6, 1)), torch.zeros(0, 6), Budget.parse(3))
+    assert {part.dtype for part in (split.important, split.diverse, split.merged)} == {torch.int64}
+
+
 @settings(deadline=None, max_examples=60)
 @given(batches(), BUDGETS)
 @pytest.mark.parametrize("name", ["vispruner", "fastervlm", "divprune", "random", "uniform"])
