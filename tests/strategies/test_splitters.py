@@ -90,6 +90,20 @@ def test_merged_is_the_nearest_and_comes_before_important(total, important, merg
     assert (split.important.item(), split.diverse.item(), split.merged.item()) == parts
 
 
+@pytest.mark.parametrize("kind", [Proportional, GlobalPool])
+def test_other_splitters_divide_a_count_as_equal_does(kind):
+    tokens, scores = VisualTokens(torch.zeros(1, 12, 1)), torch.ones(1, 12)
+    split = kind(important=0.5, merged=0.25).split(tokens, scores, Budget.parse(10))
+    assert (split.important.item(), split.diverse.item(), split.merged.item()) == (5, 2, 3)
+
+
+def test_of_what_an_image_asks_for_a_share_is_important():
+    tokens, scores = VisualTokens(torch.zeros(1, 12, 1)), (torch.arange(12) < 8).float()[None]
+    split = Adaptive(by="entropy", important=0.7, residual=1).split(tokens, scores, Budget.parse(10))
+    assert (split.important.item(), split.diverse.item(), split.merged.item()) == (5, 3, 1)
+    assert Adaptive().adaptive
+
+
 def test_counts_of_no_rows_are_whole_numbers_too():
     split = Equal().split(VisualTokens(torch.zeros(0, 6, 1)), torch.zeros(0, 6), Budget.parse(3))
     assert {part.dtype for part in (split.important, split.diverse, split.merged)} == {torch.int64}
