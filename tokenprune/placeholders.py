@@ -63,7 +63,7 @@ def count_rows(family: Family, model: Model, call: Mapping[str, Any]) -> int | N
     if isinstance(layout, Native):
         return int(layout.grids(seen).prod(-1).sum()) // layout.merge(config) ** 2
     if isinstance(layout, Tiles):
-        tiles: int = prod(call["pixel_values"].shape[:-3])
+        tiles: int = prod(next(call[name] for name in family.pixels if name in call).shape[:-3])
         return tiles * (prod(layout.grid(config)) + _beside(config, spec))
     return None
 
