@@ -1,4 +1,4 @@
-"""Make vision-language models faster without training: prune visual tokens, keep the answer.
+"""Fewer visual tokens for vision-language models, without training: prune them, keep the answer.
 
     with tokenprune.attach(model, "vispruner", budget=64) as pruned:
         model.generate(**inputs)

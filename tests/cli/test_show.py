@@ -108,3 +108,20 @@ def test_a_name_of_two_kinds_asks_which_is_meant(call, monkeypatch):
     assert call("show", "both").stderr == (
         "error: 'both' is a name of several kinds; write scorers:both or mergers:both\n"
     )
+
+
+@pytest.mark.parametrize("width", ["80", "50"])
+def test_what_is_told_of_parts_fits_the_screen(call, width):
+    told = call("show", "vispruner", COLUMNS=width).stdout.split("\nReads:\n", 1)[1]
+    assert max(map(len, told.splitlines())) <= int(width)
+    assert "``" not in told
+    words = " ".join(call("show", "vispruner", COLUMNS="400").stdout.split("\nReads:\n", 1)[1].split())
+    assert " ".join(told.split()) == words
+    later = told.split("\n    `mean` or `sum`", 1)[1].splitlines()[1:]
+    assert all(line.startswith("  ") or not line or line.startswith(("splitter", "diversifier")) for line in later)
+
+
+def test_lists_in_a_formula_are_left_as_they_are():
+    from tokenprune.cli.sheet import _paragraph
+
+    assert list(_paragraph("One:\n* first\n* second", 10)) == ["  One:", "  * first", "  * second"]

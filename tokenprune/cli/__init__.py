@@ -56,7 +56,7 @@ def tokenprune(
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Make vision-language models faster without training: prune visual tokens, keep the answer."""
+    """Prune visual tokens of vision-language models, without training."""
 
 
 for panel, commands in COMMANDS.items():

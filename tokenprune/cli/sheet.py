@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from tokenprune.cli.bibliography import papers
@@ -52,26 +53,39 @@ def about(name: str, pipeline: Pipeline, registered: bool) -> dict[str, Any]:
     }
 
 
-def pipeline_text(name: str, pipeline: Pipeline, registered: bool) -> str:
+def pipeline_text(name: str, pipeline: Pipeline, registered: bool, width: int) -> str:
     """What the YAML does not say: the paper as BibTeX, cues and the families that give them, each part."""
     from tokenprune.about import parts_of
 
     blocks = bibtex(name) if registered else []
-    reads = [f"- {wish}: {given}" for wish, given, _ in wishes(pipeline)]
+    reads = [_filled(f"- {wish}: {given}", width, "", "  ") for wish, given, _ in wishes(pipeline)]
     blocks.append("\n".join(["Reads:", *(reads or ["- nothing of the model but its tokens"])]))
-    return "\n\n".join([*blocks, *map(part_text, parts_of(pipeline))]) + "\n"
+    return "\n\n".join([*blocks, *(part_text(one, width) for one in parts_of(pipeline))]) + "\n"
 
 
-def part_text(part: Part) -> str:
-    """A part: where it comes from, its formula, each setting."""
-    lines = [f"{SINGULAR[part.kind]} {part.name}: {part.source}", "", *_indented(part.formula.splitlines())]
-    if part.settings:
-        lines.append("")
-    for one in part.settings:
-        lines += _indented([f"{one.name}: {one.default}  ({one.kind})"])
-        lines += _indented([one.meaning], "    ")
-    return "\n".join(line.rstrip() for line in lines)
+def part_text(part: Part, width: int) -> str:
+    """A part: where it comes from, its formula, each setting; no line longer than ``width`` if words are not."""
+    blocks = [_filled(f"{SINGULAR[part.kind]} {part.name}: {part.source}", width, "", "  ")]
+    blocks += ["\n".join(_paragraph(one, width)) for one in part.formula.split("\n\n")]
+    settings = [
+        f"  {one.name}: {one.default}  ({one.kind})\n{_filled(one.meaning, width, '    ', '    ')}"
+        for one in part.settings
+    ]
+    return "\n\n".join([*blocks, "\n".join(settings)] if settings else blocks)
 
 
-def _indented(lines: Iterable[str], by: str = "  ") -> list[str]:
-    return [by + line for line in lines]
+def _paragraph(text: str, width: int) -> Iterator[str]:
+    """Running text anew in lines of ``width``; lists and what is indented as it is."""
+    lines = text.splitlines()
+    if any(line.startswith((" ", "* ", "- ")) for line in lines):
+        yield from (f"  {line}" for line in lines)
+    else:
+        yield _filled(" ".join(lines), width, "  ", "  ")
+
+
+def _filled(text: str, width: int, first: str, then: str) -> str:
+    """Lines of words that are never cut, with what is code in one backtick."""
+    plain = re.sub("`+", "`", text)
+    return fill(
+        plain, width, initial_indent=first, subsequent_indent=then, break_long_words=False, break_on_hyphens=False
+    )

@@ -10,7 +10,7 @@ import typer
 from tokenprune.cli import completing
 from tokenprune.cli.catalogue import yaml_text
 from tokenprune.cli.options import AsJson, Debug
-from tokenprune.cli.terminal import CommandError, note, print_json, reported
+from tokenprune.cli.terminal import CommandError, note, print_json, reported, stdout
 from tokenprune.registry import list_pipelines, list_strategies
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _show_part(kind: str, name: str, as_json: bool) -> None:
     if as_json:
         print_json(found.to_dict())
     else:
-        typer.echo(part_text(found))
+        typer.echo(part_text(found, stdout().width))
 
 
 def _show_pipeline(name: str, text: str, as_json: bool) -> None:
@@ -80,7 +80,7 @@ def _show_pipeline(name: str, text: str, as_json: bool) -> None:
     if as_json:
         print_json({"pipeline": resolved(pipeline), **about(name, pipeline, registered)})
     else:
-        typer.echo(f"{text.rstrip()}\n\n{pipeline_text(name, pipeline, registered)}", nl=False)
+        typer.echo(f"{text.rstrip()}\n\n{pipeline_text(name, pipeline, registered, stdout().width)}", nl=False)
 
 
 def with_schema(text: str) -> str:
