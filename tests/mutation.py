@@ -207,7 +207,8 @@ taken), and runs the tests of that code against it. A mutant is killed if a test
 modules and the tests; none of these needs a model.
 
 {killed:,} of {mutants:,} mutants were killed, **{share:.1%}**, on {date} by `{command}` with Python {python} and torch
-{torch}. What runs into the limit of its time, ten seconds at least, counts as killed and is told apart.
+{torch}. What runs into the limit of its time, ten seconds at least, counts as killed and is told apart. A run goes on
+where the last one stopped: a mutant is not tried again before its function changes, unless it is named.
 
 | module | mutants | killed | of them by time | survived | killed |
 | --- | ---: | ---: | ---: | ---: | ---: |
