@@ -160,6 +160,13 @@ def test_rows_get_what_their_scores_say(settings, counts):
     assert Proportional(**settings).split(tokens, scores, Budget.parse(8)).total.tolist() == counts
 
 
+def test_sums_count_tokens_and_means_do_not():
+    scores = torch.tensor([[1.0] * 6, [1.5] * 4 + [0.0] * 2])
+    tokens = VisualTokens(torch.zeros(2, 6, 1), valid=scores > 0, group=torch.zeros(2).long())
+    for of, counts in (("sum", [3, 3]), ("mean", [2, 4])):
+        assert Proportional(of=of).split(tokens, scores, Budget.parse(6)).total.tolist() == counts
+
+
 def test_scores_below_zero_weigh_nothing_or_less():
     tokens = VisualTokens(torch.zeros(2, 20, 1), group=torch.zeros(2).long())
     scores = torch.tensor([[-3.0] * 20, [0.1] * 20])
@@ -204,6 +211,11 @@ def test_entropy_and_rank_are_effective_numbers():
     valid = torch.ones(3, 6).bool()
     valid[2, 4:] = False
     assert wishes(VisualTokens(features, valid=valid), four, "rank").tolist() == [3, 1, 4]
+
+
+def test_of_an_image_that_asks_for_nothing_one_token_stays():
+    tokens = VisualTokens(torch.zeros(1, 6, 1))
+    assert Adaptive(by="entropy").split(tokens, torch.zeros(1, 6), Budget.parse(5)).total.tolist() == [1]
 
 
 @settings(deadline=None, max_examples=60)
