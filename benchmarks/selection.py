@@ -234,8 +234,8 @@ def main(
         return
     torch.set_num_threads(threads)
     before = os.getloadavg()[0]
-    lines = json.loads(as_json.read_text("utf-8"))["lines"] if as_json and as_json.is_file() else []
-    lines = [line for line in lines if line["method"] in TRANSCRIPTIONS]
+    known = json.loads(as_json.read_text("utf-8")) if as_json and as_json.is_file() else {"lines": [], "load": []}
+    lines, loads = [line for line in known["lines"] if line["method"] in TRANSCRIPTIONS], [*known["load"], before]
     with torch.inference_mode():
         for size in (one for one in SIZES if rows in str(one)):
             drawn = size.drawn()
@@ -244,18 +244,18 @@ def main(
                 lines = [one for one in lines if (one["method"], one["size"]) != (name, str(size))] + [line]
                 print(name, size, line["plain_to_ours"], file=sys.stderr, flush=True)
                 if as_json:
-                    as_json.write_text(json.dumps(record_of(lines, before, seconds), indent=1) + "\n", encoding="utf-8")
-    Console(width=220).print(section(record_of(lines, before, seconds)), markup=False)
+                    as_json.write_text(json.dumps(record_of(lines, loads, seconds), indent=1) + "\n", encoding="utf-8")
+    Console(width=220).print(section(record_of(lines, loads, seconds)), markup=False)
     Console(width=220).print(verdicts(lines), markup=False, highlight=False)
 
 
-def record_of(lines: list[dict[str, Any]], before: float, seconds: float) -> dict[str, Any]:
+def record_of(lines: list[dict[str, Any]], loads: list[float], seconds: float) -> dict[str, Any]:
     """What is written down: lines by method, then by size, and where they were measured."""
     names, sizes = list(TRANSCRIPTIONS), [str(size) for size in SIZES]
     return {
         "command": f"python benchmarks/selection.py --seconds {seconds} --threads {torch.get_num_threads()}",
         "environment": environment() | {"cpus": os.cpu_count()},
-        "load": [before, os.getloadavg()[0]],
+        "load": [min(*loads, os.getloadavg()[0]), max(*loads, os.getloadavg()[0])],
         "prompt": f"{TEXT} words and the tokens that stay",
         "lines": sorted(lines, key=lambda line: (names.index(line["method"]), sizes.index(line["size"]))),
     }
