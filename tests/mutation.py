@@ -57,7 +57,8 @@ PARTS = {  # name: (package, its mutated modules, the tests that judge them)
     "places": (  # diversifiers that look at where tokens are, and those made of others
         STRATEGIES,
         "neighbours adjacent windowed windows union by_score second_score",
-        f"strategies/test_neighbours strategies/test_windowed strategies/test_union {ON_DEVICE}",
+        f"strategies/test_neighbours strategies/test_windowed strategies/test_union strategies/test_by_score "
+        f"{ON_DEVICE}",
     ),
     "far": (  # diversifiers that look for tokens that lie far apart
         STRATEGIES,

@@ -10,6 +10,7 @@ from tokenprune import Split, VisualTokens, load
 from tokenprune.testing import splits, visual_tokens
 from tokenprune.tokens import top
 from tokenprune_strategies.windowed import Windowed
+from tokenprune_strategies.windows import window_of
 
 
 def windows(tokens, nth, part):
@@ -123,3 +124,10 @@ def test_holov_shares_by_attention_and_variance():
     assert mask.view(16, 9).sum(1).tolist() == counts
     for kept, values in zip(mask.view(16, 9), attention.view(16, 9), strict=True):
         assert not kept.any() or kept.all() or values[kept].min() > values[~kept].max()
+
+
+def test_every_window_has_a_number_of_its_own():
+    """Of a 5 x 7 map in windows of 2 x 3, the last ones of which hold less."""
+    found = window_of(VisualTokens.on_grid(torch.zeros(1, 35, 1), (5, 7)), (2, 3), None)[0].tolist()
+    windows = [(cell // 7 // 2, cell % 7 // 3) for cell in range(35)]
+    assert len(set(found)) == len(set(windows)) == len(set(zip(found, windows, strict=True)))
