@@ -1,8 +1,11 @@
 """Dropping tokens before the language model or inside it, at the same average over its layers: FLOPs, or time.
 
 python benchmarks/inside.py                     # FLOPs of real sizes without weights; results/inside.json
-python benchmarks/inside.py --times embedded    # time to the first token instead; results/inside-times.json
-python benchmarks/inside.py --times llava-small # the same of a size whose weights are drawn
+python benchmarks/inside.py --times embedded --times llava-small    # time to the first token instead, of the embedded
+                                                # model and of a size whose weights are drawn; results/inside-times.json
+
+Methods are timed in turn, in 15 rounds, so that intervals of the ratios mean something; ``--rounds`` says another
+number.
 """
 
 from __future__ import annotations
@@ -117,7 +120,7 @@ def show(record: dict[str, Any], console: Console) -> None:
 
 def main(
     timed: Annotated[list[str] | None, typer.Option("--times", help="embedded, or a size; may be repeated")] = None,
-    rounds: Annotated[int, typer.Option(help="rounds of each method")] = 7,
+    rounds: Annotated[int, typer.Option(min=2, help="rounds of each method")] = 15,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Compare methods before the language model with methods inside it."""

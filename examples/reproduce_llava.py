@@ -3,8 +3,8 @@
     python examples/reproduce_llava.py --model llava-hf/llava-1.5-7b-hf --data playground/data/eval --out runs/llava
 
 ``--data`` is the folder that LLaVA's evaluation instructions fill: its question files (eval.zip), the annotations and
-the images of each benchmark, at the paths in `BENCHMARKS`. Benchmarks whose folder is missing are left out, and the
-script says so. A run that is broken off goes on where it was when the same command is given again.
+the images of each benchmark; docs/evaluation.md lists every path. A benchmark of which a file is missing is left out,
+and the script says so. A run that is broken off goes on where it was when the same command is given again.
 
 What is the paper's: questions with their OCR tokens and instructions, greedy decoding, the metrics and parsing rules of
 LLaVA's scripts, square images padded with the mean colour, half of the budget important. What is not: the chat template
@@ -128,9 +128,17 @@ def tasks_in(data, letter=LETTER, limit=None):
         if not (data / name).is_dir():
             print(f"{name}: left out, there is no folder {data / name}")
             continue
-        for one in read(data / name, letter):
+        try:
+            tasks = list(read(data / name, letter))
+        except FileNotFoundError as problem:
+            print(f"{name}: left out, there is no file {problem.filename}")
+            continue
+        for one in tasks:
             if one.skipped:
                 print(f"{one.name}: {len(one.skipped)} rows are skipped, such as {next(iter(one.skipped.values()))}")
+            if not one.rows:
+                print(f"{one.name}: left out, there is nothing to ask")
+                continue
             yield checked(Task(one.name, one.rows[:limit], one.metric, one.skipped))
 
 

@@ -58,12 +58,14 @@ class Budget:
 
     def units(self, tokens: VisualTokens) -> list[tuple[list[int], int]]:
         """The rows of each unit, and how many tokens they keep together."""
-        labels = {"image": tokens.group.tolist(), "row": range(len(tokens.group)), "prompt": tokens.sample.tolist()}
-        rows: dict[int, list[int]] = {}
-        for row, key in enumerate(labels[self.unit]):
-            rows.setdefault(key, []).append(row)
         counts = tokens.counts.tolist()
-        return [(members, self.resolve(sum(counts[row] for row in members))) for members in rows.values()]
+        if self.unit == "row":
+            kept = {count: self.resolve(count) for count in set(counts)}  # rows are mostly of one size
+            return [([row], kept[count]) for row, count in enumerate(counts)]
+        rows: dict[int, list[int]] = {}
+        for row, key in enumerate((tokens.group if self.unit == "image" else tokens.sample).tolist()):
+            rows.setdefault(key, []).append(row)
+        return [(members, self.resolve(sum([counts[row] for row in members]))) for members in rows.values()]
 
     @classmethod
     def counted(cls, totals: Sequence[int]) -> Budget:
@@ -93,7 +95,7 @@ class Counted(Budget):
 
 def _decimal(number: Fraction) -> str:
     """All digits of a number that was written in decimal, so that reading it back gives the same."""
-    with localcontext(prec=400):
+    with localcontext(prec=402):  # below 100, and 400 digits after the point
         return format((Decimal(number.numerator) / Decimal(number.denominator)).normalize(), "f")
 
 
@@ -142,21 +144,28 @@ def apportion(total: int, weights: Sequence[float | Fraction], caps: Sequence[in
         raise BudgetError(f"cannot divide {total} tokens over rows that hold {sum(caps)}")
     if any(not math.isfinite(weight) or weight < 0 for weight in weights):
         raise BudgetError(f"weights are finite and not negative; got {list(weights)}")
-    given = _fill(total, [Fraction(weight) for weight in weights], list(caps))
+    given = _fill(total, _whole(weights), list(caps))
     left = total - sum(given)
     if left:
-        more = _fill(left, [Fraction(1)] * len(caps), [cap - count for cap, count in zip(caps, given, strict=True)])
+        more = _fill(left, [1] * len(caps), [cap - count for cap, count in zip(caps, given, strict=True)])
         given = [a + b for a, b in zip(given, more, strict=True)]
     return given
 
 
-def _fill(total: int, weights: list[Fraction], caps: list[int]) -> list[int]:
+def _whole(weights: Sequence[float | Fraction]) -> list[int]:
+    """Whole numbers in the same proportion, which divide exactly and much faster than fractions do."""
+    pairs = [weight.as_integer_ratio() for weight in weights]
+    size = math.lcm(*(below for _, below in pairs))
+    return [above * (size // below) for above, below in pairs]
+
+
+def _fill(total: int, weights: list[int], caps: list[int]) -> list[int]:
     """Water-filling by weight; stops short of ``total`` only when every row with a weight is full."""
     given = [0] * len(caps)
     open_rows = [row for row, weight in enumerate(weights) if weight and caps[row]]
     while open_rows:
         left = total - sum(given)
-        mass = sum((weights[row] for row in open_rows), Fraction(0))
+        mass = sum([weights[row] for row in open_rows])
         full = [row for row in open_rows if left * weights[row] >= caps[row] * mass]
         if not full:
             _largest_remainder(left, mass, weights, open_rows, given)
@@ -167,11 +176,11 @@ def _fill(total: int, weights: list[Fraction], caps: list[int]) -> list[int]:
     return given
 
 
-def _largest_remainder(total: int, mass: Fraction, weights: list[Fraction], rows: list[int], given: list[int]) -> None:
+def _largest_remainder(total: int, mass: int, weights: list[int], rows: list[int], given: list[int]) -> None:
     """Give each row the floor of its share, and one more to the largest remainders; every share is below its cap."""
-    shares = {row: total * weights[row] / mass for row in rows}
+    over = {}
     for row in rows:
-        given[row] = math.floor(shares[row])
-    left = total - sum(given[row] for row in rows)
-    for row in sorted(rows, key=lambda row: (given[row] - shares[row], row))[:left]:
+        given[row], over[row] = divmod(total * weights[row], mass)
+    left = total - sum([given[row] for row in rows])
+    for row in sorted(rows, key=lambda row: (-over[row], row))[:left]:
         given[row] += 1

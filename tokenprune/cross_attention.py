@@ -20,6 +20,7 @@ from tokenprune.errors import UnsupportedMode
 from tokenprune.family import Config, Family, Model, square
 from tokenprune.listen import Heard, cue_sources, listening
 from tokenprune.pipeline import Pipeline
+from tokenprune.reordered import pick
 from tokenprune.tokens import VisualTokens
 
 
@@ -81,6 +82,10 @@ class Kept:
         if rows % batch:
             raise UnsupportedMode(f"{batch} pruned prompts cannot go on as {rows} sequences")
         return self if rows == batch else Kept(*(repeat_rows(part, rows) for part in (self.index, self.real)))
+
+    def picked(self, rows: Any) -> Kept:
+        """The same of some of its sequences; see `tokenprune.reordered`."""
+        return Kept(pick(self.index, rows), pick(self.real, rows))
 
     def cut(self, states: Tensor) -> Tensor:
         """[..., C] states of B prompts to [B, n, C]."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Config = Any  # a transformers configuration; typed Any on purpose
 Model = Any  # a transformers model
+OLDEST = "5.20"  # the oldest transformers release of which something is proven
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,10 @@ class Family:
         policies: the policies that the model can follow; one that counts places by itself takes no ids that are kept.
         cross: how the language model looks at images through cross-attention. None: they stand among its slots.
         method: method of the base model that encodes images.
-        marked: as in `Video`.
+        renamed, marked: as in `Video`.
         video: how it takes videos. None: a call that brings one reaches the model unpruned.
         inside: why tokens cannot leave between layers of its language model. Empty: nothing in its kind forbids it.
+        since: the oldest transformers release that it is proven with; attaching under an older one is refused.
     """
 
     model_types: tuple[str, ...]
@@ -95,9 +97,11 @@ class Family:
         return "keep" in self.policies
 
     method: str = "get_image_features"
+    renamed: Mapping[str, str] = field(default_factory=dict)
     marked: bool = False
     video: Video | None = None
     inside: str = ""
+    since: str = OLDEST
 
     @property
     def modalities(self) -> dict[str, Family]:

@@ -88,8 +88,9 @@ def _given(call: Mapping[str, Any]) -> Tensor:
 
 def consumed(family: Family, model: Model, call: Mapping[str, Any]) -> set[str]:
     """Arguments that only the vision encoder reads; it has run."""
-    methods = [getattr(model.base_model, one.method) for one in family.modalities.values()]
-    return {name for method in methods for name in inspect.signature(method).parameters if name in call}
+    every = [(one, inspect.signature(getattr(model.base_model, one.method))) for one in family.modalities.values()]
+    names = {one.renamed.get(name, name) for one, signature in every for name in signature.parameters}
+    return names & call.keys()
 
 
 @dataclass(frozen=True)

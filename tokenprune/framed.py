@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,15 +29,27 @@ class Framed:
 
     def __call__(self, seen: Seen) -> Layout:
         """The layout of one call."""
-        merge = self.inside.merge(seen.config)
-        grids = self.inside.grids(seen).tolist()
-        real = [self._real(frames * height // merge, width // merge) for frames, height, width in grids]
+        real = self._items(seen)
         check_rows(seen, sum(map(len, real)))
         rows = torch.cat(real).to(seen.device)  # [R]
         layout = self.inside(replace(seen, pieces=[torch.cat(seen.pieces)[rows]]))
         index = torch.full_like(rows, -1, dtype=torch.int64)
         index[rows] = layout.index
         return replace(layout, lengths=[len(one) for one in real], index=index)
+
+    def rows(self, seen: Seen) -> int:
+        """Feature rows of all images of a call; their features are not read."""
+        return sum(map(len, self._items(seen)))
+
+    def alone(self, config: Any, size: tuple[int, int]) -> int:
+        """Feature rows of an image of (height, width) pixels that is not resized."""
+        return len(self._real(*self.inside.alone(config, size)))
+
+    def _items(self, seen: Seen) -> list[Tensor]:
+        """[L] bool for each image."""
+        merge = self.inside.merge(seen.config)
+        grids = self.inside.grids(seen).tolist()
+        return [self._real(frames * height // merge, width // merge) for frames, height, width in grids]
 
     def _real(self, height: int, width: int) -> Tensor:
         """[L] bool: the feature rows of an image that are tokens."""

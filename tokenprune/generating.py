@@ -100,12 +100,7 @@ def _precede(family: Family, arguments: dict[str, Any], chunk: Chunk) -> None:
 
 def _refuse(model: Model, call: Mapping[str, Any], inside: InLlm | None) -> None:
     """Modes that would go wrong."""
-    whole = ("prefill_chunk_size", "assistant_early_exit")
-    if inside is not None and (name := next((one for one in whole if setting(model, call, one)), None)):
-        raise UnsupportedMode(
-            f"{name}={setting(model, call, name)!r} runs layers on part of a prompt, and stages inside the language "
-            "model choose when it is whole; leave that out, or take a pipeline that drops tokens before it"
-        )
+    _refuse_parts(model, call, inside)
     if setting(model, call, "cache_implementation") == "paged":
         raise UnsupportedMode(
             "cache_implementation='paged' takes lists of token ids and drops the images; use 'dynamic' or 'static'"
@@ -120,6 +115,23 @@ def _refuse(model: Model, call: Mapping[str, Any], inside: InLlm | None) -> None
         raise UnsupportedMode(
             "assisted decoding does not go on from a cache: transformers feeds what is in it to the model once more. "
             "Leave out the assistant, or past_key_values"
+        )
+
+
+def _refuse_parts(model: Model, call: Mapping[str, Any], inside: InLlm | None) -> None:
+    """Modes that run part of a prompt, where that goes wrong."""
+    from transformers.generation import utils
+
+    whole = ("prefill_chunk_size", "assistant_early_exit")
+    if inside is not None and (name := next((one for one in whole if setting(model, call, one)), None)):
+        raise UnsupportedMode(
+            f"{name}={setting(model, call, name)!r} runs layers on part of a prompt, and stages inside the language "
+            "model choose when it is whole; leave that out, or take a pipeline that drops tokens before it"
+        )
+    if (size := setting(model, call, "prefill_chunk_size")) and not hasattr(utils, "_slice_mm_encoder_output"):
+        raise UnsupportedMode(
+            f"prefill_chunk_size={size!r} needs transformers 5.23 or newer: an older one runs the chunks without what "
+            "the images became. Leave that out, or pip install 'transformers>=5.23'"
         )
 
 

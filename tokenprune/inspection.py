@@ -8,8 +8,10 @@ from inspect import isfunction
 from typing import Any
 
 from tokenprune.configs import config_of, laid_out, processor_of
+from tokenprune.counted import Counted
 from tokenprune.errors import AttachError, MissingCue, RefusedFamily, TokenpruneError, UnknownFamily
 from tokenprune.family import Family, Model, check_policy, named_family, tower_of
+from tokenprune.footage import Footage, footage
 from tokenprune.layers import attending, layers_path
 from tokenprune.listen import cue_sources, cues_of, default_layer
 from tokenprune.pipeline import load
@@ -37,7 +39,8 @@ class Inspection:
         cues: where each cue comes from when no layer is named, ``NAME@LAYER``; or why one must be.
         positions: default policy for position ids.
         layout: how images are laid out; ``own``: by a function of the family.
-        placeholders: of the image asked about. None: none was, or only a run of the model tells.
+        placeholders: of the image asked about. None: none was.
+        videos: what becomes of them.
         pipelines: each registered pipeline, and why it does not apply. None: it does.
     """
 
@@ -54,6 +57,7 @@ class Inspection:
     positions: str | None = None
     layout: str | None = None
     placeholders: Placeholders | None = None
+    videos: Footage | None = None
     pipelines: Mapping[str, str | None] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,13 +65,14 @@ class Inspection:
         return asdict(self)
 
 
-def inspect_model(source: str, image: Size | None = None) -> Inspection:
+def inspect_model(source: str, image: Size | None = None, frames: int | None = None) -> Inspection:
     """What attaching a model would find, from its config alone; no weights are read.
 
     Args:
         source: a model folder, a config file, a name on the hub (``OWNER/NAME``), or a model type, whose default config
             is then taken.
         image: (height, width) in pixels of an image to count the placeholder tokens of.
+        frames: count those of a video too, of so many frames of that size.
 
     Raises:
         UnknownName: transformers knows no such model type.
@@ -92,9 +97,8 @@ def inspect_model(source: str, image: Size | None = None) -> Inspection:
         type(model).__name__,
         **found,
         positions=family.positions,
-        placeholders=None
-        if image is None or family.cross
-        else count_placeholders(family, model, image, *processor_of(source)),
+        placeholders=None if image is None else count_placeholders(family, model, image, *processor_of(source)),
+        videos=footage(family, model, image, frames),
         pipelines={one: _why_not(family, model, one) for one in list_pipelines()},
     )
 
@@ -107,7 +111,11 @@ def _tower(family: Family, model: Model) -> dict[str, Any]:
         "encoder": getattr(getattr(model.config, "vision_config", None), "model_type", None),
         "tower": family.tower,
         "cls": spec.cls or ("own" if "cls_attention" in spec.reads else None),
-        "layout": "cross-attention" if family.cross else "own" if isfunction(layout) else type(layout).__name__.lower(),
+        "layout": "cross-attention"
+        if family.cross
+        else "own"
+        if isfunction(layout) or isinstance(layout, Counted)
+        else type(layout).__name__.lower(),
     }
     if not spec.attention:
         return found

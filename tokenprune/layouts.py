@@ -57,15 +57,14 @@ class Tiles:
 class Native:
     """Every image has a size of its own; its patches come in blocks of ``merge`` squared, one block a token (Qwen-VL).
 
-    Of a video each frame is a row.
-
     Args:
-        grids: [I, 3] int64 (frames, height, width) in patches, of each image or video, from the call.
+        grids: [I, 3] int64 (frames, height, width) in patches, of each image or video, from the call; a frame is a row.
         merge: patches a side that are merged into one token, from the config.
         order: the block at each place of the encoder's sequence, where it is not the order of the tokens; without
             blocks the patch.
         blocks: whether the patches of a block follow each other; else an image's patches are in reading order.
         reach: see `raster`.
+        patch: pixels a side of a patch, from the config.
     """
 
     grids: Callable[[Seen], Tensor]
@@ -73,6 +72,7 @@ class Native:
     order: Callable[[Seen], Tensor] | None = None
     blocks: bool = True
     reach: int = 0
+    patch: Callable[[Any], int] = lambda config: int(config.vision_config.patch_size)
 
     def __call__(self, seen: Seen) -> Layout:
         """The layout of one call."""
@@ -99,6 +99,16 @@ class Native:
             place=torch.stack([at // width, at % width], -1),
             canvas=torch.tensor(sizes, device=device),
         )
+
+    def rows(self, seen: Seen) -> int:
+        """Feature rows of all images of a call; their features are not read."""
+        grids, merge = self.grids(seen).tolist(), self.merge(seen.config)
+        return sum(t * (h // merge) * (w // merge) for t, h, w in grids)
+
+    def alone(self, config: Any, size: tuple[int, int]) -> tuple[int, int]:
+        """(h, w) of the tokens of an image of (height, width) pixels that is neither resized nor cut."""
+        token = self.patch(config) * self.merge(config)
+        return max(1, round(size[0] / token)), max(1, round(size[1] / token))
 
     def _patches(self, seen: Seen, sizes: list[tuple[int, int]], merge: int) -> Tensor:
         """[R, K] the encoder outputs of each token, all images laid end to end."""
@@ -159,6 +169,12 @@ class Packed:
             overview=torch.tensor([row == 0 for number in rows for row in range(number)]),
             mix=(lambda values: torch.cat(pack(values))) if mixed else None,
         )
+
+    def rows(self, seen: Seen) -> int:
+        """Feature rows of all images of a call, newlines among them; their features are not read."""
+        vision, crops = seen.config.vision_config, self.crops(seen)
+        maps = torch.zeros(sum(crops), (vision.image_size // vision.patch_size // self.merge(seen.config)) ** 2, 1)
+        return sum(map(len, self.pack(seen, list(torch.split(maps, crops)))))
 
     def crops(self, seen: Seen) -> list[int]:
         """Crops of each image, the overview among them."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.errors import UnsupportedMode
+from tokenprune.reordered import follow, pick, unfollow
 from tokenprune.rows import Rows, on_device
 
 _KEY = "_tokenprune_levels"
@@ -52,6 +53,11 @@ class Level:
         columns, filled, shift = (
             part.repeat_interleave(rows // batch, 0) for part in (self.columns, self.filled, self.shift)
         )
+        return replace(self, columns=columns, filled=filled, shift=shift)
+
+    def picked(self, rows: Any) -> Level:
+        """The level of some of its rows; see `tokenprune.reordered`."""
+        columns, filled, shift = (pick(part, rows) for part in (self.columns, self.filled, self.shift))
         return replace(self, columns=columns, filled=filled, shift=shift)
 
     def to(self, device: torch.device) -> Level:
@@ -177,5 +183,7 @@ def keep_levels(cache: Any, levels: tuple[Level, ...]) -> None:
     """Let a cache remember levels; none of them where nothing was dropped."""
     if levels:
         setattr(cache, _KEY, levels)
+        follow(cache)
     elif hasattr(cache, _KEY):
         delattr(cache, _KEY)
+        unfollow(cache)

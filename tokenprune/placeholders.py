@@ -1,4 +1,4 @@
-"""How many placeholders the images of a call fill, from geometry alone: nothing is encoded."""
+"""How many placeholders the images of a call fill, from geometry alone: no weights are read."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from math import prod
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from tokenprune.family import Family, Model, Tower, square, tower_of
+from tokenprune.family import Config, Family, Model, Tower, square, tower_of
+from tokenprune.features import pieces_of
 from tokenprune.layout import Seen
 from tokenprune.layouts import Native, Packed, Tiles
 from tokenprune.listen import Settings
+from tokenprune.resampled import Latents
+from tokenprune.vision import arguments_of
 
 Size = tuple[int, int]
+_CROSSED = "keys and values that the text looks at; they fill no places of the prompt"
 
 
 @dataclass(frozen=True)
@@ -23,13 +28,14 @@ class Placeholders:
 
     Args:
         height, width: of the image, in pixels.
-        count: how many.
-        note: what the count rests on where no image processor says how the image is resized and cut.
+        count: how many. None: only the model's own image processor tells, or a run.
+        note: what the count rests on where no image processor says how the image is resized and cut, what it counts
+            where images fill no placeholders, and why there is none.
     """
 
     height: int
     width: int
-    count: int
+    count: int | None
     note: str = ""
 
 
@@ -47,25 +53,37 @@ def count_rows(family: Family, model: Model, call: Mapping[str, Any]) -> int | N
         call: what its image processor returns.
 
     Returns:
-        None where the layout is none of `tokenprune.layouts`, so that only a run tells, and where images fill no
-        placeholders.
+        None where images fill no placeholders, and where neither the layout nor the encoder says anything of a call
+        without numbers.
     """
     if family.cross is not None:
         return None
-    config, spec = Settings(model.config, call), tower_of(family, model)[1]
+    spec = tower_of(family, model)[1]
     layout = layout_of(family, spec)
-    none = torch.zeros(0, 0)
-    seen = Seen(config, model.base_model, call, [none], none, none)
-    if isinstance(layout, Packed):
-        crops, side = layout.crops(seen), square(model.config)[0] // layout.merge(config)
-        maps = torch.zeros(sum(crops), side**2, 1)
-        return sum(len(rows) for rows in layout.pack(seen, list(torch.split(maps, crops))))
-    if isinstance(layout, Native):
-        return int(layout.grids(seen).prod(-1).sum()) // layout.merge(config) ** 2
     if isinstance(layout, Tiles):
-        tiles: int = prod(call["pixel_values"].shape[:-3])
-        return tiles * (prod(layout.grid(config)) + _beside(config, spec))
-    return None
+        config, tiles = Settings(model.config, call), prod(call["pixel_values"].shape[:-3])
+        return int(tiles) * (prod(layout.grid(config)) + _beside(config, spec))
+    if not hasattr(layout, "rows"):
+        return _run(family, model, call)
+    return int(layout.rows(_seen(model, call)))
+
+
+def _seen(model: Model, call: Mapping[str, Any]) -> Seen:
+    """A call of which nothing is encoded."""
+    none = torch.zeros(0, 0)
+    return Seen(Settings(model.config, call), model.base_model, call, [none], none, none)
+
+
+def _run(family: Family, model: Model, call: Mapping[str, Any]) -> int | None:
+    """What the model's own encoder gives; on the meta device that is shapes alone."""
+    device, given = next(model.parameters()).device, arguments_of(family, model, call)
+    given = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in given.items()}
+    try:
+        with torch.no_grad():
+            output = getattr(model.base_model, family.method)(**given, return_dict=True)
+        return sum(map(len, pieces_of(output, family.feature_field)))
+    except RuntimeError:  # it looks at numbers, which there are none of
+        return None
 
 
 def _beside(config: Any, spec: Tower) -> int:
@@ -74,26 +92,43 @@ def _beside(config: Any, spec: Tower) -> int:
     return int(strategy == "full" and spec.cls is not None) - int(strategy == "default" and spec.cls is None)
 
 
-def count_placeholders(family: Family, model: Model, size: Size, processor: Any, why: str) -> Placeholders | None:
+def count_placeholders(family: Family, model: Model, size: Size, processor: Any, why: str) -> Placeholders:
     """The placeholders that one image fills.
 
     Args:
         family: the model's family.
         model: the model; on the meta device will do.
         size: (height, width) of the image in pixels.
-        processor: the model's image processor. None: it is taken as it is.
+        processor: the model's image processor. None: the image is taken as it is.
         why: why there is none.
-
-    Returns:
-        None where only a run, or an image processor, tells.
     """
     layout = layout_of(family, tower_of(family, model)[1])
+    call = None if processor is None else _processed(processor, size)
     try:
-        call = _assumed(layout, model.config, size) if processor is None else _processed(processor, size)
-        count = count_rows(family, model, call)
+        if family.cross is not None:
+            return _crossed(family, model, size, call, why)
+        count = alone(layout, family, model, size) if call is None else count_rows(family, model, call)
     except (AttributeError, KeyError):  # the layout reads what only the model's own processor gives
-        return None
-    return None if count is None else Placeholders(*size, count, _doubt(layout, why) if processor is None else "")
+        count = None
+    if count is not None:
+        return Placeholders(*size, count, _doubt(layout, why) if call is None else "")
+    if call is not None:
+        return Placeholders(*size, None, "only a run of this model tells: its image processor alone does not say it")
+    return Placeholders(
+        *size,
+        None,
+        f"only its image processor tells ({why}); name the folder that the model was saved to with its processor, or a "
+        "name on the hub",
+    )
+
+
+def _crossed(family: Family, model: Model, size: Size, call: Mapping[str, Any] | None, why: str) -> Placeholders:
+    """What the text looks at through cross-attention."""
+    assert family.cross is not None
+    tile = prod(square(model.config))
+    if call is None:
+        return Placeholders(*size, tile, f"{_cut(why)}; {_CROSSED}")
+    return Placeholders(*size, int(family.cross.tiles(model.config, call).prod(-1).sum()) * tile, _CROSSED)
 
 
 def _processed(processor: Any, size: Size) -> Mapping[str, Any]:
@@ -104,21 +139,33 @@ def _processed(processor: Any, size: Size) -> Mapping[str, Any]:
     return call
 
 
+def _cut(why: str) -> str:
+    return f"a tile; how many an image is cut into is for its image processor to say: {why}"
+
+
 def _doubt(layout: Any, why: str) -> str:
     """What an image processor would have said; nothing where the config decides."""
+    if isinstance(layout, Latents) or (isinstance(layout, Tiles) and layout.image != "tile"):
+        return _cut(why)
+    if isinstance(layout, Tiles | Packed):
+        return ""
+    return f"unless the image is resized or cut, which is for its image processor to say: {why}"
+
+
+def alone(layout: Any, family: Family, model: Model, size: Size) -> int | None:
+    """Feature rows of an image that is neither resized nor cut, but to whole tokens, and to what the config asks for.
+
+    Args:
+        layout: how the family lays out images, or videos.
+        family: the model's family.
+        model: the model; on the meta device will do.
+        size: (height, width) of the image in pixels.
+    """
+    config: Config = Settings(model.config, {})
     if isinstance(layout, Native):
-        return f"unless the image is resized, which is for its image processor to say: {why}"
-    if isinstance(layout, Tiles) and layout.image != "tile":
-        return f"a tile; how many an image is cut into is for its image processor to say: {why}"
-    return ""
-
-
-def _assumed(layout: Any, config: Any, size: Size) -> dict[str, torch.Tensor]:
-    """The call that an image makes which is neither resized nor cut, but to whole tokens."""
-    sizes = torch.tensor([size])
-    if not isinstance(layout, Native):
-        return {"image_sizes": sizes, "pixel_values": torch.empty(1, 3, 1, 1)}
-    patch, merge = config.vision_config.patch_size, layout.merge(config)
-    patches = (sizes / (patch * merge)).round().long().clamp(min=1) * merge
-    grids = torch.cat([torch.ones_like(patches[:, :1]), patches], 1)
-    return {"image_sizes": patches * patch, "image_grid_thw": grids}
+        return prod(layout.alone(config, size))
+    if isinstance(layout, Tiles | Packed | Latents):
+        pixels = torch.empty(1, 3, *size, device="meta")
+        return count_rows(family, model, {"image_sizes": torch.tensor([size]), "pixel_values": pixels})
+    count = getattr(layout, "alone", None)
+    return None if count is None else int(count(config, size))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 _MANY = 2048  # scores; of fewer a sort is faster
+AT_HAND = ("cpu",)  # devices whose values may be looked at, because nobody has to wait for them
 
 
 def ranking(scores: Tensor, among: Tensor | None = None) -> Tensor:
@@ -22,15 +23,29 @@ def ranking(scores: Tensor, among: Tensor | None = None) -> Tensor:
     return order.gather(1, among.gather(1, order).byte().argsort(dim=-1, descending=True, stable=True))
 
 
-def leading(scores: Tensor, count: int, among: Tensor | None = None) -> Tensor:
-    """[..., count] int64, the first of `ranking`, without a sort of all where that costs more.
+def leading(scores: Tensor, count: int, among: Tensor | None = None, in_order: bool = True) -> Tensor:
+    """[..., count] int64, the first of `ranking`, or the same in any order; sorts no more than it has to."""
+    size = scores.shape[-1]
+    if scores.dtype != torch.float32 or scores.numel() < _MANY:
+        return ranking(scores, among)[..., :count]
+    if scores.device.type not in AT_HAND or not 0 < count < size or (among is not None and among.dtype != torch.bool):
+        return _numbered(scores, count, among)
+    # Where no two that matter are alike there is one answer, however it is found; and most scores are not alike.
+    value, order = (scores if among is None else scores.masked_fill(~among, -torch.inf)).topk(count + 1)
+    first, order = 0 if in_order else count - 1, order[..., :count]
+    tied = (value[..., first:-1] > value[..., first + 1 :]).all(-1).logical_not_()  # [...], NaN are tied too
+    if tied.any():
+        order[tied] = _numbered(scores[tied], count, None if among is None else among[tied])
+    return order
+
+
+def _numbered(scores: Tensor, count: int, among: Tensor | None) -> Tensor:
+    """[..., count] int64, the first of `ranking`.
 
     A float32 as a whole number of the same order, and below it the index from behind: so no two are alike, and what is
     picked depends neither on the device nor on how it picks.
     """
     size = scores.shape[-1]
-    if scores.dtype != torch.float32 or scores.numel() < _MANY:
-        return ranking(scores, among)[..., :count]
     bits = scores.masked_fill(scores.isnan(), torch.nan).add_(0.0).view(torch.int32)  # -0 and 0 are one number
     order = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long() << 30
     order += torch.arange(size - 1, -1, -1, device=scores.device)
@@ -50,11 +65,14 @@ def top(scores: Tensor, counts: Tensor, among: Tensor | None = None) -> Tensor:
     Returns:
         [B, N] bool with ``counts`` true entries a row.
     """
-    most = int(counts.max()) if len(counts) else 0
-    order = leading(scores, most, among)
+    wanted = counts.tolist()
+    most = max(wanted, default=0)
     mask = torch.zeros_like(scores, dtype=torch.bool)
-    if bool((counts == most).all()):
-        return mask.scatter_(1, order, True)
+    if not most:
+        return mask
+    if min(wanted) == most:
+        return mask.scatter_(1, leading(scores, most, among, in_order=False), True)
+    order = leading(scores, most, among)
     rank = torch.arange(most, device=order.device)
     taken = rank < counts.to(order.device, non_blocking=True)[:, None]  # [B, T]
     return mask.scatter_(1, order, taken)

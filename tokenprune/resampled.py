@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 from einops import rearrange
@@ -38,6 +39,11 @@ class Latents:
             group=torch.tensor(tile_groups(seen.runs, count, self.image)),
             outputs=tiles * count,
         )
+
+    def rows(self, seen: Seen) -> int:
+        """Feature rows of all images of a call; their features are not read."""
+        tiles: int = prod(seen.call["pixel_values"].shape[:-3])
+        return tiles * self.count(seen)
 
 
 def resampled(layout: Layout, looks: Tensor) -> Layout:

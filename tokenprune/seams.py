@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from packaging.version import Version
 
 from tokenprune.errors import AttachError
 from tokenprune.family import Family, Model, submodule, tower_of
@@ -51,17 +52,23 @@ def check_seams(family: Family, model: Model) -> None:
     """What a transformers version and a model of it must have for this to work; all that it has not is said by name.
 
     Raises:
-        AttachError: something is missing.
+        AttachError: something is missing, or the family is proven with newer releases alone.
         UnknownFamily: the family is not built with this encoder.
     """
+    from transformers import __version__
+
+    here = f"{type(model).__name__} under transformers {__version__}"
+    if Version(__version__).release < Version(family.since).release:
+        raise AttachError(
+            f"{here}: model_type {model.config.model_type!r} is proven with transformers {family.since} or newer; "
+            f"pip install 'transformers>={family.since}'"
+        )
     missing = [seam for seam, there in _seams(family, model) if not there]
     if missing:
-        from transformers import __version__
-
         raise AttachError(
-            f"{type(model).__name__} under transformers {__version__} lacks {', '.join(missing)}; it needs "
-            "transformers 5.19 or newer, and a model that takes encoded images. A much newer release may have moved "
-            "what is missing: take an older one, or a newer tokenprune"
+            f"{here} lacks {', '.join(missing)}; it needs transformers {family.since} or newer, and a model that takes "
+            "encoded images. A much newer release may have moved what is missing: take an older one, or a newer "
+            "tokenprune"
         )
 
 
@@ -71,10 +78,12 @@ Seams = Iterator[tuple[str, bool]]
 def _seams(family: Family, model: Model) -> Seams:
     """Each seam by name, and whether it is there."""
     base = getattr(model, "base_model", None)
-    for path in (family.tower, family.projector, family.language_model):
+    every = family.modalities.values()
+    for path in dict.fromkeys((*(one.tower for one in every), family.projector, family.language_model)):
         if path is not None:
             yield f"base_model.{path}", _has(base, path)
-    yield f"config.{family.placeholder}", hasattr(model.config, family.placeholder)
+    for placeholder in dict.fromkeys(one.placeholder for one in every):
+        yield f"config.{placeholder}", hasattr(model.config, placeholder)
     for name in ("prepare_inputs_for_generation", "_prepare_position_ids_for_generation"):
         yield name, hasattr(model, name)
     yield from _encoded(family, model, base) if family.cross is None else _looked_at(family, base)
@@ -86,15 +95,16 @@ def _seams(family: Family, model: Model) -> Seams:
 
 
 def _encoded(family: Family, model: Model, base: Any) -> Seams:
-    """Encoded images are handed on: by ``generate`` as it makes them, to its beams, and to ``forward``."""
+    """Encoded images and videos are handed on: by ``generate`` as it makes them, to its beams, and to ``forward``."""
     yield "mm_encoder_outputs in forward", "mm_encoder_outputs" in _arguments(type(model).forward)
     for name in ("_prepare_multimodal_encoder_kwargs_for_generation", "_expand_multimodal_outputs"):
         yield name, hasattr(model, name)
-    function = getattr(base, "get_image_features", None)
-    yield "base_model.get_image_features", function is not None
-    if function is not None:
-        named = f"{' or '.join(family.pixels)} in base_model.get_image_features"
-        yield named, any(name in _arguments(function) for name in family.pixels)
+    for one in family.modalities.values():
+        function = getattr(base, one.method, None)
+        yield f"base_model.{one.method}", function is not None
+        if function is not None:
+            names = {one.renamed.get(name, name) for name in _arguments(function)}
+            yield f"{' or '.join(one.pixels)} in base_model.{one.method}", bool(names & {*one.pixels})
 
 
 def _looked_at(family: Family, base: Any) -> Seams:

@@ -34,10 +34,12 @@ class Split:
 
     def without_diverse(self) -> Split:
         """Diverse tokens are chosen by score instead."""
-        return Split(self.important + self.diverse, self.diverse * 0, self.merged)
+        return Split(self.important + self.diverse, self.diverse * 0, self.merged) if self.diverse.any() else self
 
     def without_merged(self, rows: Tensor | None = None) -> Split:
         """Carriers are diverse tokens instead, in ``rows`` [B] bool. None: in all."""
+        if not self.merged.any():
+            return self
         moved = self.merged if rows is None else self.merged * rows
         return Split(self.important, self.diverse + moved, self.merged - moved)
 
@@ -94,16 +96,22 @@ def _scattered(stream: Tensor, source: Tensor, target: Tensor, weight: Tensor) -
 def _summed(stream: Tensor, source: Tensor, target: Tensor, weight: Tensor, stay: Tensor | None) -> Tensor:
     """The same on a CPU, where counting is free: only edges that there are, and only rows that stay."""
     real = weight.nonzero()[:, 0]
-    real = real[target[real].argsort(stable=True)]
-    places, counts = torch.unique_consecutive(target[real], return_counts=True)
+    if len(real) < len(weight):
+        source, target, weight = source[real], target[real], weight[real]
+    if not (target[1:] >= target[:-1]).all():
+        target, order = target.sort(stable=True)
+        source, weight = source[order], weight[order]
+    places, counts = torch.unique_consecutive(target, return_counts=True)
     first = counts.cumsum(0) - counts
-    new = embedding_bag(source[real], stream.float(), first, mode="sum", per_sample_weights=weight[real])
+    new = embedding_bag(source, stream.float(), first, mode="sum", per_sample_weights=weight).to(stream.dtype)
     if stay is None:
-        return stream.index_copy(0, places, new.to(stream.dtype))
+        return stream.index_copy(0, places, new)
     kept = stay[places]
     if not kept.all():
         places, new = places[kept], new[kept]
-    return stream[stay].index_copy_(0, (stay.cumsum(0) - 1)[places], new.to(stream.dtype))
+    if len(places) == int(stay.sum()):  # everything that stays is new, as `places` ascend
+        return new
+    return stream[stay].index_copy_(0, (stay.cumsum(0) - 1)[places], new)
 
 
 @dataclass(frozen=True)

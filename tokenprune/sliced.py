@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from math import prod
+from typing import Any, Literal
 
 import torch
 
@@ -29,6 +30,14 @@ class Sliced:
         """The layout of one call."""
         layout = self.inside(seen)
         return replace(layout, group=torch.tensor(self._images(seen, layout.lengths)))
+
+    def rows(self, seen: Seen) -> int:
+        """Feature rows of all images of a call; their features are not read."""
+        return self.inside.rows(seen)
+
+    def alone(self, config: Any, size: tuple[int, int]) -> int:
+        """Feature rows of an image of (height, width) pixels that is neither resized nor cut."""
+        return prod(self.inside.alone(config, size))
 
     def _images(self, seen: Seen, lengths: list[int]) -> list[int]:
         """The image of each crop."""

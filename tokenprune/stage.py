@@ -114,8 +114,11 @@ class Stage(BaseModel):
         """Choose the tokens that stay; exact in every unit of the budget, unless the stage is ``adaptive``."""
         if self.site == "image":
             return coarser(tokens, self.counts(tokens, budget))
+        pools = self.splitter is not None and self.splitter.pools
+        if not pools and tokens.marked is None:  # then units have no say in it
+            return self._select(tokens, budget, lambda chosen: chosen)
         units = [rows for rows, _ in budget.units(tokens)]
-        if self.splitter is not None and self.splitter.pools and any(len(rows) > 1 for rows in units):
+        if pools and any(len(rows) > 1 for rows in units):
             pool = Pool.of(tokens, units)
 
             def fill(chosen: Selection) -> Selection:
@@ -143,12 +146,12 @@ class Stage(BaseModel):
         """Choose, ``fill`` marked rows that are empty, and only then fold the rest into what stays."""
         scores = self.scores(tokens)
         split = _all_important(tokens, budget) if self.splitter is None else self.splitter.split(tokens, scores, budget)
-        whole = split.total == tokens.counts  # rows that drop nothing have nothing to fold
-        merger = None if whole.all() else self.merger
+        whole = None if self.merger is None else split.total == tokens.counts  # rows with nothing to fold
+        merger = None if whole is None or whole.all() else self.merger
         split = split.without_merged(None if merger is None else whole)
         split = split if self.diversifier is not None else split.without_diverse()
         important = top(scores, split.important, tokens.valid)  # [B, N]
-        diverse = important & False
+        diverse = torch.zeros_like(important)
         if self.diversifier is not None and split.diverse.any():
             diverse = self.diversifier.choose(tokens, scores, important, split)
         chosen = fill(Selection(important, diverse))

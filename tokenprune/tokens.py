@@ -55,16 +55,19 @@ class VisualTokens:
         rows = torch.arange(len(self.features)) if self.group is None else self.group.cpu()
         object.__setattr__(self, "group", rows)
         object.__setattr__(self, "sample", rows if self.sample is None else self.sample.cpu())
+        batch, count = self.shape
+        wanted = {"valid": (batch, count), "place": (batch, count, 2), "canvas": (batch, 2)}
         for name in ("valid", "place", "canvas", "group", "sample", "overview", "marked"):
-            self._check(name, getattr(self, name))
+            value = getattr(self, name)
+            if value is not None:
+                self._check(name, value, wanted.get(name, (batch,)))
 
-    def _check(self, name: str, value: Tensor | None) -> None:
-        want = {"valid": self.shape, "place": (*self.shape, 2), "canvas": (self.shape[0], 2)}.get(name, self.shape[:1])
-        if value is not None and tuple(value.shape) != want:
+    def _check(self, name: str, value: Tensor, wanted: tuple[int, ...]) -> None:
+        if value.shape != wanted:
             raise ValueError(
-                f"{name} is {tuple(value.shape)}; with features {tuple(self.features.shape)} it must be {want}"
+                f"{name} is {tuple(value.shape)}; with features {tuple(self.features.shape)} it must be {wanted}"
             )
-        if value is not None and name in ("valid", "overview", "marked") and value.dtype != torch.bool:
+        if value.dtype != torch.bool and name in ("valid", "overview", "marked"):
             raise ValueError(f"{name} is {value.dtype}; it must be torch.bool, as {name}.bool() gives")
 
     @classmethod

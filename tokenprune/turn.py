@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tokenprune.errors import UnsupportedMode
 from tokenprune.levels import keep_levels, levels_of
+from tokenprune.reordered import follow, pick, unfollow
 
 _KEY = "_tokenprune_turn"
 
@@ -58,7 +59,13 @@ class Turn:
             return self
         stays, mask = (part.repeat_interleave(rows // batch, 0) for part in (self.stays, self.mask))
         following, shift = (part.repeat_interleave(rows // batch, -1) for part in (self.following, self.shift))
-        return Turn(stays, mask, following, shift, self.cross)
+        return Turn(stays, mask, following, shift, None if self.cross is None else self.cross.repeated(rows))
+
+    def picked(self, rows: Any) -> Turn:
+        """The turn of some of its sequences; see `tokenprune.reordered`."""
+        stays, mask = (pick(part, rows) for part in (self.stays, self.mask))
+        following, shift = (pick(part, rows, -1) for part in (self.following, self.shift))
+        return Turn(stays, mask, following, shift, None if self.cross is None else self.cross.picked(rows))
 
     def short_ids(self, ids: Tensor, fill: int) -> Tensor:
         """[B, S + decoded] ids in the cache, from those of the full prompt and what followed; padding gets ``fill``.
@@ -133,6 +140,7 @@ def remember(cache: Any, turn: Turn) -> None:
     else:
         setattr(cache, _KEY, turn)
         guard(cache)
+        follow(cache)
 
 
 @contextmanager
@@ -152,6 +160,7 @@ def forget(cache: Any) -> None:
     if remembers(cache):
         release(cache)
         delattr(cache, _KEY)
+        unfollow(cache)
 
 
 def guard(cache: Any) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from tokenprune.layout import Layout, Seen
 
@@ -20,6 +20,7 @@ class Video:
         placeholder: attribute of the config that holds the token id that is a video's placeholder.
         pixels: keyword arguments of ``forward`` that carry videos.
         method: method of the base model that encodes them.
+        renamed: parameters of that method which a call brings under another name.
         tower: path from the base model to the encoder of videos. None: it is that of images.
         marked: whether each frame stands between markers of its own, so that none should be empty; see
             `tokenprune.marked.filled` for what is done about it, and for budgets below one token a frame.
@@ -29,5 +30,6 @@ class Video:
     placeholder: str = "video_token_id"
     pixels: tuple[str, ...] = ("pixel_values_videos",)
     method: str = "get_video_features"
+    renamed: Mapping[str, str] = field(default_factory=dict)
     tower: str | None = None
     marked: bool = False

@@ -67,9 +67,10 @@ def arguments_of(family: Family, model: Model, call: Mapping[str, Any]) -> dict[
         UnsupportedMode: it needs something that the call does not bring.
     """
     parameters = inspect.signature(getattr(model.base_model, family.method)).parameters.values()
-    given = {one.name: call[one.name] for one in parameters if one.name in call}
-    needed = [one.name for one in parameters if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
-    if missing := [name for name in needed if name not in given]:
+    names = {one.name: family.renamed.get(one.name, one.name) for one in parameters}
+    given = {name: call[brought] for name, brought in names.items() if brought in call}
+    needed = [names[one.name] for one in parameters if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+    if missing := [name for name in needed if name not in call]:
         raise UnsupportedMode(
             f"{family.method} of {type(model).__name__} reads {', '.join(needed)}, and this call brings no "
             f"{', '.join(missing)}; let the processor return that"

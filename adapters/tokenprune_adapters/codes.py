@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from tokenprune.counted import Counted
 from tokenprune.family import Family
 from tokenprune.layout import Layout, Seen
 from tokenprune.layouts import Native, Tiles
@@ -50,5 +51,9 @@ EMU3 = Family(
     tower=None,
     projector=None,
     language_model="text_model",
-    layout=_with_line_ends,
+    layout=Counted(
+        _with_line_ends,
+        rows=lambda seen: sum(height * (width + 1) for _, height, width in _grids(seen).tolist()),
+        alone=lambda config, size: (size[0] // _pixels(config)) * (size[1] // _pixels(config) + 1),
+    ),
 )

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from tokenprune.counted import Counted
 from tokenprune.family import Family, Tower
 from tokenprune.layout import Layout, Seen
 from tokenprune.layouts import Native
@@ -18,12 +19,23 @@ def _latents(seen: Seen, name: str) -> int:
     return int((small if cells <= small.num_embeddings else large).num_embeddings)
 
 
-def _layout(seen: Seen) -> Layout:
-    """Each view is a row; latents have no place."""
+def _views(seen: Seen) -> tuple[torch.Tensor, list[int]]:
+    """[B] bool which views are pages, those of an image after its crops; and the latents of each."""
     crops = seen.call.get("num_local_patches")
     crops = [0] * len(seen.call["pixel_values"]) if crops is None else [int(one) for one in crops]
     page = torch.tensor([one == number for number in crops for one in range(number + 1)])
-    counts = [_latents(seen, "pixel_values" if one else "pixel_values_local") for one in page.tolist()]
+    return page, [_latents(seen, "pixel_values" if one else "pixel_values_local") for one in page.tolist()]
+
+
+def _rows(seen: Seen) -> int:
+    """Latents, and a separator after each page."""
+    page, counts = _views(seen)
+    return sum(counts) + int(page.sum())
+
+
+def _layout(seen: Seen) -> Layout:
+    """Each view is a row; latents have no place."""
+    page, counts = _views(seen)
     inner = replace(seen, pieces=[seen.pieces[0].new_zeros(sum(counts), 0)])  # without separators
     laid = Native(lambda _: torch.tensor([[1, 1, one] for one in counts]), lambda _: 1, blocks=False)(inner)
     group = page.cumsum(0) - page.long()
@@ -35,5 +47,5 @@ DEEPSEEK_OCR2 = Family(
     towers={"deepseek_ocr2_vision": Tower(attention=())},
     projector=None,
     pixels=("pixel_values", "pixel_values_local"),
-    layout=_layout,
+    layout=Counted(_layout, _rows),
 )

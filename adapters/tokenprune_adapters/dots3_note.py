@@ -10,4 +10,5 @@ DOTS3_NOTE = Family(
     towers={"dots3_note_vision_encoder": QWEN},
     projector="vision_tower.merger",
     layout=Native(image_grids, spatial_merge),
+    since="5.23",
 )

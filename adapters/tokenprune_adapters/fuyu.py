@@ -1,7 +1,10 @@
 """Fuyu: patches are projected as they are; the prompt says where a line ends, and so how wide an image is."""
 
+from typing import Any
+
 import torch
 
+from tokenprune.counted import Counted
 from tokenprune.family import Family
 from tokenprune.layout import Layout, Seen
 from tokenprune.layouts import Native
@@ -29,6 +32,11 @@ def _layout(seen: Seen) -> Layout:
     return _LINES(seen)
 
 
+def _alone(config: Any, size: tuple[int, int]) -> int:
+    """Whole patches, the last of them padded."""
+    return -(-size[0] // int(config.patch_size)) * -(-size[1] // int(config.patch_size))
+
+
 FUYU = Family(
     model_types=("fuyu",),
     towers={},
@@ -36,5 +44,6 @@ FUYU = Family(
     projector=None,
     pixels=("pixel_values", "image_patches"),  # the second is what processors gave before; it is refused by name
     feature_field="last_hidden_state",
-    layout=_layout,
+    layout=Counted(_layout, rows=lambda seen: len(seen.call["pixel_values"]), alone=_alone),
+    since="5.21",
 )

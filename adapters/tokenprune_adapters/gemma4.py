@@ -1,10 +1,12 @@
 """Gemma 4: images of their own size, padded to one length; 3 x 3 patches a token, which the unified model takes raw."""
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import torch
 
+from tokenprune.counted import Counted
 from tokenprune.family import Family, Tower
 from tokenprune.layout import Layout, Seen
 from tokenprune.layouts import Native
@@ -33,12 +35,17 @@ GEMMA4 = Family(
     model_types=("gemma4",),
     towers={"gemma4_vision": Tower()},
     projector="embed_vision",
-    layout=_layout,
+    layout=Counted(_layout, _PATCHES.rows, alone=lambda config, size: prod(_PATCHES.alone(config, size))),
 )
 GEMMA4_UNIFIED = Family(
     model_types=("gemma4_unified",),
     towers={},
     tower=None,
     projector=None,
-    layout=Native(_grids, lambda config: 1, blocks=False),
+    layout=Native(
+        _grids,
+        lambda config: 1,
+        blocks=False,
+        patch=lambda config: int(config.vision_config.patch_size * _merge(config)),
+    ),
 )

@@ -24,4 +24,5 @@ GRANITE_DOCLING = Family(
     language_model="text_model",
     feature_layer=lambda config: -1,
     layout=Tiles(grid=_grid, merge=_merge, image="marked"),
+    since="5.23",
 )

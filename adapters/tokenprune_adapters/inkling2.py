@@ -21,4 +21,5 @@ INKLING2 = Family(
     projector="vision_tower.merger",
     feature_layer=lambda config: -1,
     layout=Native(_grids, spatial_merge),
+    since="5.23",
 )

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from tokenprune.counted import Counted
 from tokenprune.family import Family, Tower
 from tokenprune.layout import Layout, Seen
 from tokenprune.layouts import Native
@@ -24,9 +25,14 @@ def _padded(seen: Seen) -> Layout:
     return replace(_CROPS(seen), real=seen.call["pixel_attention_mask"].flatten().bool())
 
 
-LFM2_VL = Family(model_types=("lfm2_vl",), towers={"siglip2_vision_model": Tower()}, layout=_padded)
+LFM2_VL = Family(
+    model_types=("lfm2_vl",),
+    towers={"siglip2_vision_model": Tower()},
+    layout=Counted(_padded, _CROPS.rows, _CROPS.alone),
+)
 LFM3_VL = Family(
     model_types=("lfm3_vl",),
     towers={"lfm3_vl_vision": Tower(attention=("layers.{}.self_attn",))},
     layout=Native(image_grids, spatial_merge),
+    since="5.23",
 )

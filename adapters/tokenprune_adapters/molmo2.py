@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from tokenprune.counted import Counted
 from tokenprune.family import Family, Tower
 from tokenprune.layout import Layout, Seen
 from tokenprune.layouts import Native
@@ -40,5 +41,5 @@ MOLMO2 = Family(
     model_types=("molmo2",),
     towers={"molmo2_vision": Tower(attention=("layers.{}.self_attn",))},
     feature_layer=lambda config: -1,
-    layout=_layout,
+    layout=Counted(_layout, _TOKENS.rows),
 )

@@ -12,4 +12,5 @@ PADDLEOCR_VL = Family(
     feature_layer=lambda config: -1,
     layout=Native(image_grids, spatial_merge, blocks=False),
     positions="keep",
+    since="5.21",
 )

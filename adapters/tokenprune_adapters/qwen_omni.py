@@ -12,6 +12,7 @@ QWEN2_5_OMNI = Family(
     projector="visual.merger",
     layout=Native(image_grids, spatial_merge, order=window_order),
     positions="keep",
+    since="5.21",
 )
 QWEN3_OMNI_MOE = Family(
     model_types=("qwen3_omni_moe_thinker",),
@@ -20,4 +21,5 @@ QWEN3_OMNI_MOE = Family(
     projector="visual.merger",
     layout=Native(image_grids, spatial_merge),
     positions="keep",
+    since="5.21",
 )

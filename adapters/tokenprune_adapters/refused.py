@@ -20,6 +20,10 @@ _LATENTS = (
 REFUSED = {
     "blip": _SEEN,
     "blip-2": _QUERIES,
+    "diffusion_gemma": (
+        "it writes by denoising one block of text after the other, in a generate() of its own, which encodes images by "
+        "itself, and hands encoded ones (mm_encoder_outputs) to every later block again, where no slot takes them"
+    ),
     "evolla": "it reads proteins, and no images",
     "florence2": _ENCODER,
     "git": (

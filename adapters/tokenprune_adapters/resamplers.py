@@ -1,7 +1,16 @@
 """Idefics2 and Aria: a resampler sums up every tile in latents; how those of Aria look at patches cannot be read."""
 
 from tokenprune.family import Family, Tower
+from tokenprune.layout import Seen
 from tokenprune.resampled import Latents
+
+
+def _queries(seen: Seen) -> int:
+    """How many were learned for tiles of this size."""
+    patch, (height, width) = seen.config.vision_config.patch_size, seen.call["pixel_values"].shape[-2:]
+    queries: int = seen.config.projector_patch_to_query_dict[(height // patch) * (width // patch)]
+    return queries
+
 
 IDEFICS2 = Family(
     model_types=("idefics2",),
@@ -16,5 +25,5 @@ ARIA = Family(
     model_types=("aria",),
     towers={"idefics3_vision": Tower(attention=())},
     projector=None,
-    layout=Latents(lambda seen: len(seen.pieces[0]), image="run"),
+    layout=Latents(_queries, image="run"),
 )

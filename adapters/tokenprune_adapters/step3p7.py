@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from tokenprune.counted import Counted
 from tokenprune.family import Family, Tower
 from tokenprune.layout import Layout, Seen
 from tokenprune.layouts import Native
@@ -46,5 +47,5 @@ STEP3P7 = Family(
     tower="vision_model",
     projector=None,
     pixels=("pixel_values", "pixel_values_local"),
-    layout=_layout,
+    layout=Counted(_layout, _RECTANGLES.rows),
 )

@@ -6,5 +6,6 @@ CLIP = Tower(cls="first")
 SIGLIP = Tower()
 PIXTRAL = Tower(attention=("transformer.layers.{}.attention",))
 QWEN = Tower(attention=("blocks.{}.attn",))
+TIMM = Tower(attention=())  # modules of timm compute attention by themselves, where nothing can be read
 
 BY_TYPE = {"clip_vision_model": CLIP, "siglip_vision_model": SIGLIP}

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from tokenprune.counted import Counted
 from tokenprune.family import Family, Tower
 from tokenprune.layout import Layout, Seen
 from tokenprune.layouts import Native
@@ -53,5 +54,7 @@ UNLIMITED_OCR = Family(
     towers={"unlimited_ocr_vision": Tower(("vision_encoder.encoder.layers.{}.self_attn",), cls="first")},
     pixels=("pixel_values", "pixel_values_local"),
     feature_layer=lambda config: -1,
-    layout=_layout,
+    layout=Counted(
+        _layout, rows=lambda seen: sum(height * (width + 1) + whole for height, width, whole in _maps(seen))
+    ),
 )

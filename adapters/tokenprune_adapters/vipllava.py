@@ -7,7 +7,7 @@ from tokenprune_adapters.towers import CLIP
 
 
 def _layer(config: Any) -> int:
-    """The setting was called ``vision_feature_layers`` up to transformers 5.19."""
+    """The setting was called ``vision_feature_layers`` up to transformers 5.22."""
     older = getattr(config, "vision_feature_layers", None)
     return deepest(config, config.vision_feature_layer if older is None else older)
 

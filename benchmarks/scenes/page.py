@@ -131,10 +131,15 @@ def positions(lines):
 
 def made():
     record = json.loads((RECORD.with_suffix(".json")).read_text(encoding="utf-8"))
-    place, text = record["environment"], "\n".join(record["command"])
+    text = "\n".join(record["command"])
     rows = " and ".join(f"{one['rows']} questions ({one['task'].removeprefix('scenes-')})" for one in record["tasks"])
-    where = f"{place['processor']}, {place['threads']} thread, torch {place['torch']}, transformers"
-    return f"```\n{text}\n```\n\n{rows}, seed 2; {where} {place['transformers']}."
+    where = "; ".join(map(place, record["environments"]))
+    return f"```\n{text}\n```\n\n{rows}, seed 2; {where}."
+
+
+def place(told):
+    threads = f"{told['threads']} thread{'s' * (told['threads'] != 1)}"
+    return f"{told['processor']}, {threads}, torch {told['torch']}, transformers {told['transformers']}"
 
 
 def blocks(lines):

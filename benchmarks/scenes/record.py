@@ -1,12 +1,16 @@
-r"""Turn the answers of an evaluation on the scenes into the record that docs/scenes-table.md is made from.
+r"""Turn the answers of evaluations on the scenes into the record that docs/scenes-table.md is made from.
 
-tokenprune eval --task scenes --questions 1024 --budgets 50%,25%,11.1%,5.6%,2.8% --positions keep,renumber \
-    --pipelines all,benchmarks/scenes/vispruner_text.yaml,benchmarks/scenes/divprune_text.yaml \
-    --share-images --out runs/scenes
-python benchmarks/scenes/record.py runs/scenes
+combinations=$(ls benchmarks/scenes/*.yaml | paste -sd,)
+for task in sparse crowded; do
+    tokenprune eval --task $task --questions 2048 --budgets 50%,25%,11.1%,5.6%,2.8% --positions keep,renumber \
+        --pipelines all,$combinations --share-images --out runs/$task
+done
+python benchmarks/scenes/record.py runs/sparse runs/crowded
 
-Writes benchmarks/results/scenes.csv, a line for each cell, and scenes.json, how it was made. What is added to the table
-of ``tokenprune eval`` is how each cell compares with VisPruner at the same budget and policy, question by question.
+Writes benchmarks/results/scenes.csv, a line for each cell, and scenes.json, how it was made. Folders may hold different
+sets, or different pipelines on one set, which then have to have asked the same questions in the same way. What is added
+to the table of ``tokenprune eval`` is how each cell compares with VisPruner at the same budget and policy, question by
+question.
 """
 
 import csv
@@ -30,21 +34,24 @@ COLUMNS = (
 )
 
 
-def scores(folder, task):
-    """{cell: {row: 0 or 1}} of one set; the answers are judged anew, by the rule ``exact`` on single words."""
-    from tokenprune.measure.judging import exact
+def rows_of(task, count):
+    """{key: row} of the first questions of a set."""
     from tokenprune.measure.task import scenes
 
-    found, rows = {}, None
+    return {row.key: row for row in scenes(task.removeprefix("scenes-"), count).rows}
+
+
+def scores(folder, task, rows):
+    """{cell: {row: 0 or 1}} of one set; the answers are judged anew, by the rule ``exact`` on single words."""
+    from tokenprune.measure.judging import exact
+
+    found = {}
     lines = (folder / f"{task}.jsonl").read_text(encoding="utf-8").splitlines()[1:]
-    told = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    count = next(one["rows"] for one in told["tasks"] if one["task"] == task)
-    rows = {row.key: row for row in scenes(task.removeprefix("scenes-"), count).rows}
     for line in map(json.loads, lines):
         if "said" in line and line["row"] in rows:
             right = exact(line["said"], rows[line["row"]]).score
             found.setdefault(line["cell"], {}).setdefault(line["row"], right)
-    return found, rows
+    return found
 
 
 def sums(cells, rows):
@@ -96,27 +103,63 @@ def rounded(value):
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
-def main(folders):
-    """Where several folders have a cell, the first one counts."""
-    lines = {}
+def told_in(folders):
+    """{folder: its results.json}.
+
+    Raises:
+        SystemExit: there is none, or the folders asked in different ways, or different questions of one set.
+    """
+    if not folders:
+        raise SystemExit("say which folders of tokenprune eval: record.py DIR [DIR ...]")
+    told, seen = {}, {}
     for folder in folders:
-        told = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        for task in (one["task"] for one in told["tasks"]):
-            found, rows = scores(folder, task)
-            for one in told["results"]:
-                key = tuple(one.get(name) for name in ("task", "pipeline", "budget", "positions"))
-                if one["task"] == task and key not in lines:
-                    lines[key] = line(one, found, rows)
-    with (RESULTS / "scenes.csv").open("w", encoding="utf-8", newline="") as file:
+        if not (folder / "results.json").is_file():
+            raise SystemExit(f"there is no results.json in {folder}: tokenprune eval writes it once all is answered")
+        told[folder] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        facts = {"settings": told[folder]["settings"]}
+        facts |= {f"questions of {one['task']}": one["fingerprint"] for one in told[folder]["tasks"]}
+        for what, fact in facts.items():
+            if seen.setdefault(what, fact) != fact:
+                raise SystemExit(f"{folder}: the {what} are {fact}, and those of a folder before it {seen[what]}")
+    return told
+
+
+def lines_of(told):
+    """The lines of all sets; where several folders have a cell, the first one counts."""
+    lines = {}
+    tasks = {one["task"]: one["rows"] for part in told.values() for one in part["tasks"]}
+    for task, count in tasks.items():
+        rows, found = rows_of(task, count), {}
+        for folder, part in told.items():
+            if any(one["task"] == task for one in part["tasks"]):
+                found = scores(folder, task, rows) | found
+        for one in (one for part in told.values() for one in part["results"] if one["task"] == task):
+            key = tuple(one.get(name) for name in ("task", "pipeline", "budget", "positions"))
+            if key not in lines:
+                lines[key] = line(one, found, rows)
+    return list(lines.values())
+
+
+def made_by(told):
+    """How the record was made: the commands, and each set and each environment once."""
+    parts = list(told.values())
+    environments = [part["environment"] for part in parts]
+    return {
+        "command": __doc__.split("\n\n")[1].splitlines(),
+        "tasks": list({one["task"]: one for part in parts for one in part["tasks"]}.values()),
+        "settings": parts[0]["settings"],
+        "environments": [one for number, one in enumerate(environments) if one not in environments[:number]],
+    }
+
+
+def main(folders, results=RESULTS):
+    told = told_in(folders)
+    lines = lines_of(told)
+    with (results / "scenes.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(lines.values())
-    first = json.loads((folders[0] / "results.json").read_text(encoding="utf-8"))
-    record = {
-        "command": __doc__.split("\n\n")[1].splitlines(),
-        **{key: first[key] for key in first if key != "results"},
-    }
-    (RESULTS / "scenes.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        writer.writerows(lines)
+    (results / "scenes.json").write_text(json.dumps(made_by(told), indent=1) + "\n", encoding="utf-8")
     print(f"{len(lines)} lines")
 
 

@@ -6,25 +6,33 @@ import torch
 from torch import Tensor
 
 from tokenprune.tokens import VisualTokens
+from tokenprune_strategies.similarity import gather
 
 
-def adjacent(tokens: VisualTokens, marked: Tensor) -> Tensor:
-    """[B, N] bool, tokens with a ``marked`` [B, N] one of their row beside, above or below; without places none."""
-    if tokens.place is None or tokens.canvas is None:
+def adjacent(tokens: VisualTokens, marked: Tensor, most: int) -> Tensor:
+    """[B, N] bool, tokens with a ``marked`` [B, N] one of their row beside, above or below; without places none.
+
+    Args:
+        tokens: B rows of N tokens.
+        marked: [B, N] bool, at most ``most`` in each row.
+        most: on the host, so that four cells of each marked one are looked at, and not of every token.
+    """
+    if tokens.place is None or tokens.canvas is None or not most:
         return torch.zeros_like(marked)
     rows = int(tokens.group.bincount().max()) if len(tokens.group) else 1  # a map holds the tokens of its rows, no more
-    size = rows * tokens.shape[1]
-    canvas = tokens.canvas[:, None]  # [B, 1, 2]
-    where = torch.zeros(len(marked), size + 1, dtype=torch.bool, device=marked.device)
-    where.scatter_(1, _cell(tokens.place, canvas, size).masked_fill(~marked, size), True)
-    where[:, size] = False
+    size = 3 * rows * tokens.shape[1] + 6  # of a map with a margin of one cell, at most
+    found = marked.byte().topk(most)  # [B, M], the marked ones and some others
     steps = torch.tensor([(-1, 0), (1, 0), (0, -1), (0, 1)]).to(marked.device, non_blocking=True)
-    beside = tokens.place[:, :, None] + steps  # [B, N, 4, 2]
-    within = ((beside >= 0) & (beside < canvas[:, None])).all(3)
-    cell = _cell(beside, canvas[:, None], size).masked_fill(~within, size)  # [B, N, 4]
-    return where.gather(1, cell.flatten(1)).view(cell.shape).any(2)
+    beside = (gather(tokens.place, found.indices)[:, :, None] + steps).flatten(1, 2)  # [B, 4 M, 2]
+    real = found.values.bool().repeat_interleave(4, 1)
+    where = torch.zeros(len(marked), size + 1, dtype=torch.bool, device=marked.device)
+    where.scatter_(1, _cell(beside, tokens.canvas, size).masked_fill(~real, size), True)
+    where[:, size] = False
+    return where.gather(1, _cell(tokens.place, tokens.canvas, size))
 
 
 def _cell(place: Tensor, canvas: Tensor, size: int) -> Tensor:
-    """[...] number of the cell at ``place`` [..., 2], ``size`` at most."""
-    return (place[..., 0] * canvas[..., 1] + place[..., 1]).clamp(0, size)
+    """[B, M] number of the cell at ``place`` [B, M, 2] of a map with a margin; ``size`` outside that."""
+    (y, x), (height, width) = place.unbind(-1), canvas[..., None].unbind(1)  # [B, M], [B, 1]
+    within = (y >= -1) & (y <= height) & (x >= -1) & (x <= width)
+    return ((y + 1) * (width + 2) + x + 1).where(within, size).clamp(max=size)

@@ -15,8 +15,8 @@ def parted(counts: Sequence[int], important: float, merged: float) -> Split:
     """Counts of rows as shares that are important, rounded down, and merged, to the nearest; the rest is diverse."""
     last = [int(count * merged + 0.5) for count in counts]
     first = [min(int(count * important), count - own) for count, own in zip(counts, last, strict=True)]
-    one, other = (torch.tensor(part, dtype=torch.int64) for part in (first, last))
-    return Split(one, torch.tensor(counts, dtype=torch.int64) - one - other, other)
+    rest = [count - one - own for count, one, own in zip(counts, first, last, strict=True)]
+    return Split(*torch.tensor([first, rest, last], dtype=torch.int64).unbind())
 
 
 def divided(tokens: VisualTokens, budget: Budget, weights: Sequence[float]) -> list[int]:
@@ -32,16 +32,20 @@ def divided(tokens: VisualTokens, budget: Budget, weights: Sequence[float]) -> l
 
 def evenly_divided(tokens: VisualTokens, budget: Budget) -> list[int]:
     """Counts of all rows: the total of each unit, alike as far as rows go; those with one more are evenly spread."""
-    counts, caps = divided(tokens, budget, [1] * tokens.shape[0]), tokens.counts.tolist()
-    for rows, _ in budget.units(tokens):
-        open_ = [counts[row] for row in rows if counts[row] < caps[row]]
-        if not open_:
-            continue
-        able = [row for row in rows if caps[row] > min(open_)]  # which got that many, or one more
-        more = sum(counts[row] for row in able) - min(open_) * len(able)
-        middles = {
-            able[((2 * nth + 1) * len(able) - 1) // (2 * more)] for nth in range(more)
-        }  # of as many equal stretches
-        for row in able:
-            counts[row] = min(open_) + (row in middles)
+    caps = tokens.counts.tolist()
+    counts = [0] * len(caps)
+    for rows, total in budget.units(tokens):
+        sizes = [caps[row] for row in rows]
+        most = max(sizes)
+        if most * len(rows) == sum(sizes):  # rows of one size, as they mostly are
+            least = total // len(rows)
+        else:
+            shares = apportion(total, [1] * len(rows), sizes)
+            least = min([share for share, size in zip(shares, sizes, strict=True) if share < size], default=most)
+        for row, size in zip(rows, sizes, strict=True):
+            counts[row] = min(least, size)
+        able = [row for row in rows if caps[row] > least]  # which get that many, or one more
+        more = total - sum([counts[row] for row in rows])
+        for nth in range(more):  # in the middles of as many equal stretches
+            counts[able[((2 * nth + 1) * len(able) - 1) // (2 * more)]] += 1
     return counts

@@ -8,9 +8,8 @@ from torch import Tensor
 from tokenprune.named import Named
 from tokenprune.selection import Split
 from tokenprune.strategy import Diversifier, Scorer
-from tokenprune.tokens import VisualTokens, leading
+from tokenprune.tokens import VisualTokens, leading, top
 from tokenprune_strategies.adjacent import adjacent
-from tokenprune_strategies.similarity import mask
 
 
 @final
@@ -18,7 +17,7 @@ class Neighbours(Diversifier):
     """Kept tokens are anchors: chosen are the cells above, below, left and right of them, what is left is filled up.
 
     Neighbours come by falling score; beyond the border there are none. Tokens without places have none either, so that
-    all is filled up. Cost: two sorts.
+    all is filled up. Cost: two partial sorts.
 
     Args:
         fill: what fills up goes by this scorer, HiPrune's registers by a later layer. None: by the stage's.
@@ -33,11 +32,14 @@ class Neighbours(Diversifier):
 
     def choose(self, tokens: VisualTokens, scores: Tensor, kept: Tensor, split: Split) -> Tensor:
         """[B, N] bool, exactly ``split.diverse`` a row."""
-        counts, size = split.diverse.tolist(), tokens.shape[1]
+        counts, held = split.diverse.tolist(), max(split.important.tolist(), default=0)
         if not any(counts):
             return torch.zeros_like(kept)
-        shut = kept if tokens.valid is None else kept | ~tokens.valid
-        other = scores if self.fill is None else self.fill.score(tokens)
-        beside = adjacent(tokens, kept)
-        turn = (1 + beside.byte()).masked_fill(shut, 0)  # [B, N] 2 comes before 1
-        return mask(leading(torch.where(beside, scores, other).detach(), max(counts), turn), counts, size)
+        free = ~kept if tokens.valid is None else tokens.valid & ~kept
+        beside = adjacent(tokens, kept, held) & free
+        if 4 * held > min(counts):  # else there is room for all of them
+            beside &= top(scores.detach(), split.diverse, beside)
+        other = (scores if self.fill is None else self.fill.score(tokens)).detach()
+        rest = leading(other, max(counts), free & ~beside)  # [B, M]
+        left = split.diverse.to(kept.device, non_blocking=True)[:, None] - beside.sum(1, keepdim=True)
+        return beside.scatter(1, rest, beside.gather(1, rest) | (torch.arange(max(counts), device=kept.device) < left))

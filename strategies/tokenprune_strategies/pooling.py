@@ -9,6 +9,7 @@ from tokenprune.selection import Merge, Selection, Split
 from tokenprune.strategy import Merger
 from tokenprune.tokens import VisualTokens
 from tokenprune_strategies.folding import edges, free_tokens
+from tokenprune_strategies.runs import in_line, middles
 
 
 @final
@@ -26,27 +27,21 @@ class Pooling(Merger):
 
     def merge(self, tokens: VisualTokens, scores: Tensor, selection: Selection, split: Split) -> Merge:
         """One edge a token."""
-        free = free_tokens(tokens, selection)
-        size = (
-            (tokens.counts - split.important - split.diverse).clamp(min=1).to(free.device, non_blocking=True)[:, None]
-        )
-        cells = split.merged.to(free.device, non_blocking=True)[:, None]
-        line = self._line(tokens, split).masked_fill(~free, torch.iinfo(torch.int64).max)
-        order = line.argsort(dim=1, stable=True)  # [B, N]
-        steps = torch.arange(tokens.shape[1], device=free.device).expand(tokens.shape)
-        rank = torch.empty_like(order).scatter_(1, order, steps)
-        some = cells.clamp(min=1)
-        cell = rank * some // size
-        first, last = -(-cell * size // some), -(-(cell + 1) * size // some) - 1
-        middle = order.gather(1, ((first + last) // 2).clamp(0, tokens.shape[1] - 1))
-        comes = free & (cells > 0)
-        into = torch.where(comes, middle, steps)
-        return edges(comes & (into == steps), into, comes.float(), mean=True)
+        free, line = free_tokens(tokens, selection), self._line(tokens, split)
+        held, runs = (split.important + split.diverse)[:, None], split.merged[:, None]
+        size, seen = (tokens.counts[:, None] - held).clamp(min=1), free
+        if line is None and tokens.valid is None and not held.any() and (runs == runs[:1]).all():
+            seen, size, runs = free[:1], size[:1], runs[:1]  # what is cut is the same in every row
+        into = middles(*in_line(seen, line), size, runs).expand(tokens.shape)
+        comes = free & (split.merged[:, None] > 0).to(free.device, non_blocking=True)
+        here = torch.arange(tokens.shape[1], device=free.device)
+        into = torch.where(comes, into, here)
+        return edges(comes & (into == here), into, comes.float(), mean=True)
 
-    def _line(self, tokens: VisualTokens, split: Split) -> Tensor:
-        """[B, N] int64, where each token comes in the order that is cut."""
+    def _line(self, tokens: VisualTokens, split: Split) -> Tensor | None:
+        """[B, N] int64, where each token comes in the order that is cut; None: as they are."""
         if self.dims == 1 or tokens.place is None or tokens.canvas is None:
-            return torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
+            return None
         (y, x), (height, width) = tokens.place.unbind(-1), tokens.canvas[..., None].unbind(1)  # [B, N], [B, 1]
         cells = split.merged.to(y.device, non_blocking=True)[:, None]
         bands = (cells * height / width).sqrt().round().long().clamp(min=1)

@@ -6,6 +6,7 @@ import transformers.integrations.flash_attention as integration
 import transformers.modeling_flash_attention_utils as flash
 from families import cases, ragged
 from families.tiny import text
+from releases import CHUNKED, modes
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 import tokenprune
@@ -99,7 +100,7 @@ MODES = {
 
 
 @pytest.mark.parametrize("positions", ["keep", "renumber"])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes(MODES))
 def test_flash_attention_answers_as_sdpa(flashed, mode, positions):
     model = _model()
     with tokenprune.attach(model, "random", budget="25%", positions=positions):
@@ -109,6 +110,7 @@ def test_flash_attention_answers_as_sdpa(flashed, mode, positions):
     torch.testing.assert_close(got, want, atol=2e-5, rtol=0)
 
 
+@pytest.mark.since(CHUNKED)
 def test_layers_without_rotary_embedding_need_no_positions(flashed):
     """What one of them would make of gaps, the next layer keeps for good."""
     language = {
@@ -126,7 +128,7 @@ def test_layers_without_rotary_embedding_need_no_positions(flashed):
         torch.testing.assert_close(_logits(model, **inputs, **chunks), want, atol=2e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["mistral3", "inkling2", "minicpmv4_6", "kimi_k25"])
+@pytest.mark.parametrize("name", cases.named("mistral3", "inkling2", "minicpmv4_6", "kimi_k25"))
 def test_the_cue_of_images_end_to_end_is_the_same_under_flash_attention(flashed, name):
     model = cases.CASES[name].build()
     inputs, family = cases.CASES[name].inputs(model, [0, 1]), family_of(model)
@@ -139,6 +141,7 @@ def test_the_cue_of_images_end_to_end_is_the_same_under_flash_attention(flashed,
     torch.testing.assert_close(*cues, atol=1e-6, rtol=0)
 
 
+@pytest.mark.since(CHUNKED)
 def test_hidden_positions_come_back(flashed):
     model = flashed(_model())
     with tokenprune.attach(model, "random", budget="25%", positions="keep"):

@@ -85,7 +85,11 @@ def llava_siglip(seed=0):
 def vipllava(seed=0):
     """VipLlava: several encoder layers side by side, features in one tensor; 36 tokens an image."""
     config = VipLlavaConfig(
-        vision_config=CLIP, text_config=LANGUAGE, image_token_index=IMAGE, vision_feature_layer=[-2, -4, 1]
+        vision_config=CLIP,
+        text_config=LANGUAGE,
+        image_token_index=IMAGE,
+        vision_feature_layers=[-2, -4, 1],  # its name up to transformers 5.22
+        vision_feature_layer=[-2, -4, 1],
     )
     return _alive(VipLlavaForConditionalGeneration(config), seed)
 

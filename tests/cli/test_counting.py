@@ -4,8 +4,9 @@ import re
 import pytest
 from house import ROOT
 
-from tokenprune import load, scenes
+from tokenprune import Budget, scenes
 from tokenprune.cli.counting import Counting, counted
+from tokenprune.measure.cells import grid
 from tokenprune.measure.conventions import CONVENTIONS
 
 PAGE = (ROOT / "docs/flops.md").read_text("utf-8")
@@ -31,8 +32,8 @@ def test_json_is_what_python_gives(call):
     folder = scenes.folder()
     arguments = ["--budgets", "64,25%", "--text", "9", "--dtype", "float32", "--json"]
     found = json.loads(call("flops", folder, *arguments).stdout)
-    pipelines = [load("vispruner", budget=budget) for budget in (64, "25%")]
-    assert found == counted(str(folder), pipelines, text=9, dtype="float32")
+    cells = grid(["vispruner"], [Budget.parse(64), Budget.parse("25%")])[1:]
+    assert found == counted(str(folder), cells, text=9, dtype="float32")
     full, few, same = found["lines"]
     assert (full["tokens"], few["tokens"], full["pipeline"]) == (256, 64, None)
     assert {**few, "budget": "25%"} == same
@@ -62,6 +63,24 @@ def test_a_note_says_what_the_size_of_the_image_rests_on(call):
     )
 
 
+def test_a_cell_that_cannot_be_reached_stays_empty_and_says_why(call):
+    options = ("flops", scenes.folder(), "--pipelines", "fastv,downsample,vispruner,none", "--budgets", "64,28")
+    found = call(*options, COLUMNS="200")
+    assert (found.exit_code, found.stderr) == (0, "")
+    lines = [line.split() for line in found.stdout.splitlines() if line]
+    rows = {" ".join(line[:2]): line[2:] for line in lines[3:]}
+    assert (rows["fastv 28"], rows["downsample 64"], rows["downsample 28"]) == (
+        ["-", "[1]"],
+        ["-", "[2]"],
+        ["-", "[2]"],
+    )
+    assert (rows["fastv 64"][0], rows["vispruner 28"][0], rows["none 0%"][0]) == ("63.5", "28", "0")
+    assert [line[0] for line in lines[-2:]] == ["[1]", "[2]"]
+    told = json.loads(call(*options, "--json").stdout)["lines"]
+    assert [line["pipeline"] for line in told if "reason" in line] == ["fastv", "downsample", "downsample"]
+    assert "never averages below 32 of 256 tokens (12.5 %)" in told[2]["reason"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -72,6 +91,7 @@ def test_a_note_says_what_the_size_of_the_image_rests_on(call):
         (["./none"], "there is no model folder and no config file at './none'"),
         (["llava-1.5-7b", "--budgets", "600"], "a budget of 600 is more than the 576 visual tokens that one image has"),
         (["llava-1.5-7b", "--pipelines", "vispruned"], "did you mean 'vispruner'"),
+        (["llava-1.5-7b", "--budgets", "0"], "a budget of 0: write '0%' to keep none"),
         (["mllama"], "MllamaForConditionalGeneration has no vision encoder whose tokens stand in the prompt"),
         (["llava-1.5-7b", "--image", "large"], "--image takes a width and a height, as in 640x480"),
     ],

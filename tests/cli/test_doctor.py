@@ -288,6 +288,18 @@ def test_a_broken_plug_in_is_named_with_whom_to_ask(monkeypatch):
     assert [one.found.split(":")[0] for one in rest] == ["tokenprune-vlm"]
 
 
+@pytest.mark.parametrize(("found", "named", "least"), [("5.20.0", "fuyu", "5.23"), ("5.22.1", "inkling2", "5.23")])
+def test_families_that_need_a_newer_transformers_are_noted(monkeypatch, found, named, least):
+    monkeypatch.setattr("transformers.__version__", found)
+    (said,) = working.families()
+    assert (said.status, said.remedy) == ("note", f'pip install "transformers>={least}"')
+    assert said.found.startswith(f"transformers {found} is too old for ")
+    assert named in said.found.split("for ")[1].split(", ")
+    assert "llava" not in said.found
+    monkeypatch.setattr("transformers.__version__", f"{least}.0.dev0")
+    assert list(working.families()) == []
+
+
 @pytest.mark.parametrize(
     ("kept", "right", "status"), [(28, True, "fine"), (256, True, "broken"), (28, False, "broken")]
 )

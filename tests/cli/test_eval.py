@@ -8,6 +8,8 @@ import time
 import pytest
 
 from tokenprune import scenes
+from tokenprune.cli.tasks import cells_of
+from tokenprune.errors import BudgetError
 from tokenprune.measure import ledger as module
 
 FEW = ("--task", "sparse", "--questions", 8, "--pipelines", "vispruner,none", "--budgets", "25%,7", "--batch", 4)
@@ -117,6 +119,18 @@ def test_bad_input_is_told_before_anything_is_asked(call, mine, options, code, s
     assert found.exit_code == code
     assert said in " ".join(found.stderr.replace("│", " ").split())
     assert found.stdout == ""
+
+
+def test_budgets_are_read_as_in_every_command():
+    """YAML would make 52 of 064 and 90 of 1:30."""
+    assert [one.budget for one in cells_of("random", "064,0.25,11.1%,8 per row")[1:]] == [
+        "64",
+        "25%",
+        "11.1%",
+        "8 per row",
+    ]
+    with pytest.raises(BudgetError, match="1:30"):
+        cells_of("random", "1:30")
 
 
 def test_another_setting_does_not_mix_with_answers_that_are_there(call, tmp_path):

@@ -36,11 +36,19 @@ def test_a_pipeline_that_does_not_apply_says_why(call):
     assert any(line.split() == ["attention", "none", "is", "read"] for line in lines)
 
 
-def test_tokens_that_only_a_run_tells_are_not_made_up(call):
-    found = call("inspect", "mllama", "--image", "40x30")
-    assert found.stderr == "note: how many tokens that image has, only a run of this model tells\n"
-    assert "tokens" not in found.stdout.split("pipeline")[0]
-    assert call("inspect", "mllama").stderr == ""
+def test_tokens_that_only_a_processor_tells_are_not_made_up(call):
+    found = call("inspect", "molmo2", "--image", "40x30", COLUMNS="300")
+    (line,) = [line for line in found.stdout.splitlines() if line.startswith("tokens")]
+    assert "not known for 40 x 30 pixels: only its image processor tells" in line
+    assert not [line for line in call("inspect", "molmo2").stdout.splitlines() if line.startswith("tokens")]
+
+
+def test_frames_are_counted_beside_an_image(call):
+    lines = call("inspect", "qwen2_vl", "--image", "560x280", "--frames", "8", COLUMNS="300").stdout.splitlines()
+    (line,) = [line for line in lines if line.startswith("of a video")]
+    assert "800 for 8 frames of 560 x 280 pixels, 4 rows (unless they are resized" in line
+    assert [line for line in lines if line.startswith("videos") and "share its budget" in line]
+    assert not [line for line in call("inspect", "qwen2_vl").stdout.splitlines() if line.startswith("of a video")]
 
 
 def test_a_model_that_is_refused_says_why(call):
@@ -59,6 +67,7 @@ def test_a_model_that_is_refused_says_why(call):
         (["llava", "--image", "large"], "--image takes a width and a height, as in 640x480, or a picture; got 'large'"),
         (["llava", "--image", "none.png"], "there is no image at 'none.png'"),
         (["llava", "--image", "0x5"], "an image of 0x5 has no pixels"),
+        (["qwen2_vl", "--frames", "8"], "--frames counts frames of the size that --image says"),
     ],
 )
 def test_what_is_wrong_is_one_line_on_stderr(call, arguments, said):

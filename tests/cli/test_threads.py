@@ -1,55 +1,47 @@
-"""The embedded model is asked on one thread, because many are slower for a model this small."""
+"""How many threads the embedded model runs on."""
+
+from importlib import import_module
 
 import pytest
 import torch
 
-from tokenprune.cli import asking, comparison, looking
-from tokenprune.cli.terminal import CommandError
-
-COMMANDS = {
-    "run --image scene.png --prompt background": (asking, "ask_both"),
-    "view sparse:0": (looking, "looked"),
-    "compare sparse:0": (looking, "looked"),
-    "demo": (comparison, "compared"),
-}
+from tokenprune.cli.models import few_threads
 
 
 @pytest.fixture
-def told(monkeypatch, call, picture):
-    """The threads that a command asks with, the variable of the environment being this."""
+def several(monkeypatch):
+    """Three threads, and an environment that says nothing of them."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
     before = torch.get_num_threads()
-
-    def threads(command, asked=None):
-        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-        if asked:
-            monkeypatch.setenv("OMP_NUM_THREADS", asked)
-        torch.set_num_threads(2)
-        found = []
-
-        def note(*_, **__):
-            found.append(torch.get_num_threads())
-            raise CommandError("seen enough")
-
-        monkeypatch.setattr(*COMMANDS[command], note)
-        assert "seen enough" in call(*command.replace("scene.png", str(picture)).split()).stderr
-        assert torch.get_num_threads() == 2, "an error leaves it as it was"
-        return found
-
-    yield threads
+    torch.set_num_threads(3)
+    yield
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_one_thread_is_enough(told, command):
-    assert told(command) == [1]
+def test_the_embedded_model_runs_on_one_and_leaves_all(several, monkeypatch):
+    with few_threads(None):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 3
+    with few_threads("./llava"):
+        assert torch.get_num_threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with few_threads(None):
+        assert torch.get_num_threads() == 3
 
 
-def test_what_the_environment_asks_for_holds(told):
-    assert told("demo", "2") == [2]
+@pytest.mark.parametrize("command", ["eval", "compare", "view", "run", "demo"])
+def test_every_command_that_asks_it_says_so(several, call, picture, monkeypatch, command):
+    """Each of them stops where it looks at where its results go; there were that many threads by then."""
+    seen, last = [], {"eval": ("evaluating", "_check"), "compare": ("pages", "check_page")}
+    module, function = last.get(command, ("pictures", "check_target"))
 
+    def stop(*_):
+        seen.append(torch.get_num_threads())
+        raise SystemExit(3)
 
-def test_other_models_run_on_all_threads(told, monkeypatch):
-    from tokenprune.scenes import folder
-
-    monkeypatch.setitem(COMMANDS, f"view sparse:0 --model {folder()}", (looking, "looked"))
-    assert told(f"view sparse:0 --model {folder()}") == [2]
+    monkeypatch.setattr(import_module(f"tokenprune.cli.{module}"), function, stop)
+    arguments = {"run": ["--image", picture, "--prompt", "What color is the star?", "--out", "x.png"]}
+    sources = {"compare": ["sparse:0"], "view": ["sparse:0"]}
+    assert call(command, *arguments.get(command, sources.get(command, []))).exit_code == 3
+    assert (seen, torch.get_num_threads()) == ([1], 3)

@@ -65,13 +65,14 @@ def test_what_may_be_written(written, of_576, unit):
         ("0 per row", "'0%'"),
         (0.0, "'0%' or '100%'"),
         (1.0, "'0%' or '100%'"),
-        (-0.5, "'0%' or '100%'"),
+        (-0.5, "an int such as 1 for"),
         (64.0, "an int such as 64"),
         (2.7, "an int such as 3"),
         (math.nan, "an int such as 64"),
         (math.inf, "an int such as 64"),
         (-math.inf, "an int such as 64"),
         ("150%", "between '0%' and '100%'"),
+        ("100.5%", "between '0%' and '100%'"),
         ("-1%", "between '0%' and '100%'"),
         ("0.5", "a share ends in %"),
         ("64.5", "a share ends in %"),
@@ -98,6 +99,11 @@ def test_what_may_not_be_written_says_what_to_write_instead(written, instead):
     assert isinstance(caught.value, TokenpruneError)
 
 
+@pytest.mark.parametrize("written", [64, "64", "64.0", "64 per image"])
+def test_a_number_is_no_share(written):
+    assert Budget.parse(written) == Budget(Fraction(64), share=False)
+
+
 def test_a_budget_is_read_as_itself():
     budget = Budget.parse("64 per row")
     assert Budget.parse(budget) is budget
@@ -113,6 +119,11 @@ def test_text_reads_back_as_the_same_budget(budget):
 @example(0.1)
 def test_a_float_reads_back_as_the_same_budget(share):
     assert Budget.parse(str(Budget.parse(share))) == Budget.parse(share)
+
+
+def test_all_digits_of_a_share_are_written():
+    written = f"98.{'7' * 400}%"
+    assert str(Budget.parse(written)) == written
 
 
 # --- how many that is ------------------------------------------------------------------------------------------------
@@ -146,6 +157,17 @@ def test_units_are_images_rows_or_prompts():
     assert Budget.parse("50% per row").units(tokens) == [([0], 5), ([1], 2), ([2], 0), ([3], 4)]
     assert Budget.parse("50% per prompt").units(tokens) == [([0, 1, 2, 3], 11)]
     assert Budget.parse("9 per row").units(tokens) == [([0], 9), ([1], 4), ([2], 0), ([3], 7)]
+
+
+def test_a_counted_budget_is_told_image_by_image():
+    valid = torch.arange(10)[None] < torch.tensor([[10], [4], [0], [7]])
+    tokens = VisualTokens(torch.zeros(4, 10, 2), valid=valid, group=torch.tensor([8, 3, 5, 8]))
+    assert Budget.counted([12, 3, 1]).units(tokens) == [([0, 3], 12), ([1], 3), ([2], 0)]
+    assert Budget.counted([30, 5, 0]).units(tokens) == [([0, 3], 17), ([1], 4), ([2], 0)]
+    assert (str(Budget.counted([12, 3, 1])), Budget.counted([1]).share) == ("16", False)
+    for wrong in ([12, 3], [12, 3, 1, 1]):
+        with pytest.raises(ValueError, match="zip"):
+            Budget.counted(wrong).units(tokens)
 
 
 @given(visual_tokens(), budgets())

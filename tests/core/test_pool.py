@@ -1,7 +1,7 @@
 import torch
 from hypothesis import given
 
-from tokenprune import Budget, Scorer, Selection, VisualTokens, load
+from tokenprune import Budget, Merge, Scorer, Selection, VisualTokens, load
 from tokenprune.pool import Pool
 from tokenprune.testing import visual_tokens
 from tokenprune.testing.search import alike
@@ -41,6 +41,33 @@ def test_what_is_chosen_goes_back_to_the_row_it_came_from(tokens):
     assert back.diverse.all()
     padding = pool.spread(Selection(~pool.filled, ~pool.filled))
     assert not padding.mask.any()
+
+
+def test_a_pool_is_where_its_tokens_are():
+    tokens = VisualTokens(torch.zeros(3, 2, 1, device="meta"), group=torch.tensor([0, 1, 0]))
+    pool, _, long = pooled(tokens)
+    back = pool.spread(Selection(long.valid, long.valid))
+    assert {x.device.type for x in (pool.index, pool.filled, long.features, back.mask)} == {"meta"}
+
+
+def test_a_pool_has_the_question_of_its_first_row_and_no_marks():
+    question, marked = torch.arange(3.0)[:, None, None].expand(3, 4, 2), torch.tensor([True, False, True])
+    tokens = VisualTokens(torch.zeros(3, 2, 1), {"question": question}, group=torch.tensor([0, 1, 0]), marked=marked)
+    _, _, long = pooled(tokens)
+    assert torch.equal(long.cue("question"), question[:2])
+    assert long.marked is None
+
+
+def test_what_touches_padding_is_folded_into_nothing():
+    tokens = VisualTokens(torch.arange(6.0).reshape(3, 2, 1), group=torch.tensor([0, 1, 0]))
+    pool, _, long = pooled(tokens)
+    assert pool.filled.tolist() == [[True] * 4, [True, True, False, False]]
+    none = torch.zeros_like(pool.filled)
+    merge = Merge(none, torch.tensor([6, 0, 1]), torch.tensor([4, 7, 2]), torch.ones(3))  # 6 and 7 are padding
+    back = pool.spread(Selection(none, none, merge=merge))
+    assert back.merge.apply(tokens.features.flatten(0, 1)).flatten().tolist() == [0, 1, 2, 3, 1, 5]
+    carriers = long.features[..., 0] > 3
+    assert pool.spread(Selection(none, none, carriers)).merged.tolist() == [[False] * 2, [False] * 2, [True] * 2]
 
 
 def test_a_cue_of_a_pool_is_asked_for_only_when_it_is_read():

@@ -47,11 +47,21 @@ def test_every_target_gets_the_sum_of_its_edges_and_others_stay(merge, dtype):
     assert torch.equal(stream, before)
     stay = torch.arange(len(stream)) % 3 != 1
     assert torch.equal(merge.apply(stream, stay), found[stay])
-    assert torch.equal(_scattered(stream, merge.source, merge.target, merge.weight), found)  # what a GPU runs
+    elsewhere = _scattered(stream, merge.source, merge.target, merge.weight)  # what a GPU runs
+    assert elsewhere.dtype == dtype
+    assert torch.equal(elsewhere, found)
+
+
+def test_a_merge_follows_its_stream_to_another_device():
+    edge = torch.tensor([0, 1])
+    merge = Merge(torch.zeros(1, 3).bool(), edge, edge, torch.ones(2))
+    stream = torch.zeros(3, 2, device="meta")
+    assert (merge.apply(stream).device.type, merge.apply(stream).shape) == ("meta", (3, 2))
+    assert merge.apply(stream, torch.tensor([True, False, True])).shape == (2, 2)
 
 
 def test_sums_are_made_in_float32():
-    merge = Merge(torch.zeros(1, 9).bool(), torch.arange(9), torch.zeros(9).long(), torch.ones(9))
+    merge = Merge(torch.zeros(1, 9).bool(), torch.arange(9), torch.zeros(9).long(), torch.ones(9).bfloat16())
     stream = torch.tensor([256.0, *[1.0] * 8]).bfloat16()[:, None]
     assert merge.apply(stream)[0] == 264  # one after the other in bfloat16 they would stay at 256
 
@@ -77,7 +87,9 @@ def test_the_same_merge_elsewhere(merge, data):
     places = torch.tensor(data.draw(st.permutations(range(count + 3))))[:count]
     gone = torch.tensor([data.draw(st.booleans()) for _ in range(count)])
     stream = whole((count + 3, 2)).float()
-    found = merge.at(places.masked_fill(gone, -1)).apply(stream)
+    moved = merge.at(places.masked_fill(gone, -1))
+    assert moved.carriers is merge.carriers
+    found = moved.apply(stream)
     use = ~gone[merge.source] & ~gone[merge.target]
     left = Merge(merge.carriers, *(places[part[use]] for part in (merge.source, merge.target)), merge.weight[use])
     assert torch.equal(found.double(), folded(left, stream))

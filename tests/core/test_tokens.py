@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenprune import Selection, Split, VisualTokens
+from tokenprune import Selection, Split, VisualTokens, ranks
 from tokenprune.errors import MissingCue
 from tokenprune.ranks import _MANY, leading, ranking, top
 from tokenprune.testing import visual_tokens
@@ -30,6 +30,7 @@ X = torch.arange(24.0).reshape(2, 6, 2)
         ({"sample": torch.zeros(2, 1)}, "sample is (2, 1); with features (2, 6, 2) it must be (2,)"),
         ({"overview": torch.zeros(1, dtype=torch.bool)}, "overview is (1,); with features (2, 6, 2) it must be (2,)"),
         ({"overview": torch.zeros(2)}, "overview is torch.float32; it must be torch.bool"),
+        ({"marked": torch.zeros(2)}, "marked is torch.float32; it must be torch.bool"),
     ],
 )
 def test_shapes_that_do_not_fit_are_told(given_, said):
@@ -57,6 +58,12 @@ def test_a_grid_is_in_reading_order():
     assert VisualTokens.on_grid(X, (1, 6), extra=torch.ones(1, 2)).extra.tolist() == [[1, 1]]
     with pytest.raises(ValueError, match="a grid of 2 x 4 holds 8 tokens; features have 6 a row"):
         VisualTokens.on_grid(X, (2, 4))
+
+
+def test_a_grid_is_where_its_features_are():
+    tokens = VisualTokens.on_grid(torch.zeros(1, 6, 2, device="meta"), (2, 3))
+    assert {tokens.place.device.type, tokens.canvas.device.type} == {"meta"}
+    assert VisualTokens.on_grid(X[:1], (2, 3)).grid == (2, 3)  # of one row too
 
 
 def test_what_is_no_full_rectangle_has_no_grid():
@@ -94,6 +101,7 @@ def test_counts_are_the_valid_tokens(tokens):
 @given(visual_tokens())
 def test_unit_vectors_have_norm_one_or_zero(tokens):
     unit, x = tokens.unit, tokens.features.float()
+    assert tokens.unit is unit  # computed once
     assert (unit.dtype, unit.shape) == (torch.float32, x.shape)
     norm = unit.norm(dim=-1)
     assert (((norm - 1).abs() < 1e-5) | (norm == 0)).all()
@@ -212,6 +220,13 @@ def test_ties_go_to_the_lower_index_in_long_rows():
         assert got.tolist() == reference(scores.tolist(), [1000], legal.tolist())
 
 
+@pytest.mark.parametrize("width", [6, _MANY])
+@pytest.mark.parametrize("counts", [[2, 2], [0, 3]])
+def test_top_is_where_its_scores_are(counts, width):
+    scores = torch.zeros(2, width, device="meta")
+    assert top(scores, torch.tensor(counts)).device.type == "meta"
+
+
 def test_minus_infinity_is_a_score_and_not_a_mask():
     scores = torch.tensor([[-math.inf, 3.0, -math.inf]])
     among = torch.tensor([[True, False, True]])
@@ -222,7 +237,7 @@ def test_minus_infinity_is_a_score_and_not_a_mask():
 @pytest.mark.parametrize("among", [None, 1, 2])
 def test_leading_is_the_beginning_of_the_ranking(count, among):
     g = torch.Generator().manual_seed(0)
-    scores = torch.randint(-9, 9, (16, 300), generator=g) / 4
+    scores = torch.randint(-9, 9, (16, 300), generator=g) / 2**40
     odd = torch.tensor([torch.inf, -torch.inf, torch.nan, -torch.nan, -0.0])
     scores[:, ::7] = odd[torch.randint(0, 5, (16, 43), generator=g)]
     classes = None if among is None else torch.randint(0, among + 1, scores.shape, generator=g)
@@ -230,3 +245,31 @@ def test_leading_is_the_beginning_of_the_ranking(count, among):
     wanted = ranking(scores, classes)[:, :count]
     assert torch.equal(leading(scores, count, classes), wanted)
     assert torch.equal(leading(scores.double(), count, classes), wanted)
+    if among is None:
+        deep = scores.view(4, 4, 300)
+        assert torch.equal(leading(deep, count).flatten(0, 1), wanted)
+        assert torch.equal(leading(deep.double(), count).flatten(0, 1), wanted)
+
+
+@pytest.mark.parametrize("kind", ["distinct", "some tied", "some not a number", "mostly infinite"])
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("far", [False, True])
+def test_what_is_picked_without_a_sort_is_the_same(kind, named, far, monkeypatch):
+    if far:
+        monkeypatch.setattr(ranks, "AT_HAND", ())
+    g = torch.Generator().manual_seed(1)
+    scores = torch.randperm(16 * 300, generator=g).view(16, 300).float()
+    if kind == "some tied":
+        scores[::2] = (scores[::2] / 400).round()
+    if kind == "some not a number":
+        scores[3:9, ::5] = torch.nan
+    if kind == "mostly infinite":
+        scores[:, 40:] = -torch.inf
+    among = torch.rand(16, 300, generator=g) < 0.8 if named else None
+    for counts in (torch.full((16,), 61), torch.arange(16) * 4, torch.arange(16) % 2):
+        order, rank = ranking(scores, among), torch.arange(300)
+        wanted = torch.zeros(16, 300, dtype=torch.bool).scatter_(1, order, rank < counts[:, None])
+        assert torch.equal(top(scores, counts, among), wanted)
+        assert torch.equal(leading(scores, int(counts.max()), among), order[:, : int(counts.max())])
+        alike = leading(scores, int(counts.max()), among, in_order=False).sort(dim=1).values
+        assert torch.equal(alike, order[:, : int(counts.max())].sort(dim=1).values)

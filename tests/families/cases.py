@@ -1,18 +1,26 @@
 """Every model that is proven, by name."""
 
-from families import crops, crossed, latents, native, ragged, sized, slices, squares, tiles, videos, views
+import pytest
+from families import crops, crossed, latents, native, ragged, sized, slices, squares, stand_ins, tiles, videos, views
+from releases import there
 
 _MODULES = {
-    "tiles": (tiles, squares),
+    "tiles": (tiles, squares, stand_ins),
     "packed": (crops,),
     "native": (native, ragged, slices, sized),
     "views": (views,),
     "latents": (latents,),
     "crossed": (crossed,),
 }
-CASES = {name: case for modules in _MODULES.values() for module in modules for name, case in module.CASES.items()}
+EVERY = {name: case for modules in _MODULES.values() for module in modules for name, case in module.CASES.items()}
+CASES = {name: case for name, case in EVERY.items() if there(case.since)}
 VIDEOS = videos.CASES  # by the same names
 AS_IMAGES = ("internvl", "smolvlm")  # their processors hand the frames of a video on as images
+
+
+def named(*names):
+    """Parameters of a test: names of cases, each collected from its release on."""
+    return [pytest.param(name, marks=pytest.mark.since(EVERY[name].since)) for name in names]
 
 
 def layout(name):

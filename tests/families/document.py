@@ -12,8 +12,9 @@ if __name__ == "__main__":
 
 import torch  # noqa: E402  (the path is set above)
 from families import cases  # noqa: E402
+from packaging.version import Version  # noqa: E402
 
-from tokenprune.family import Family, family_of, tower_of  # noqa: E402
+from tokenprune.family import OLDEST, Family, family_of, tower_of  # noqa: E402
 from tokenprune.refusals import refusal  # noqa: E402
 from tokenprune.registry import list_families, resolve  # noqa: E402
 from tokenprune.testing import check_family  # noqa: E402
@@ -31,6 +32,10 @@ unmodified model with the dropped columns masked. ✓ passed, – not applicable
 Videos: `proven` by a row of the second table, whose prompts bring videos, and images with them where the model takes
 both; `as images` where the processor hands frames on as images, each with a budget of its own; else a call that brings
 a video passes unpruned, with a warning.
+
+Where the encoder is a stand-in, that is because it comes from timm, which is not installed where this page is written:
+inside transformers' own wrapper a small module took its place that has timm's methods, and gives outputs of the same
+axes in the same order. The wrapper, the projector and the language model are the real ones.
 
 A model with an encoder that is not in this table is refused when it is attached.
 
@@ -63,6 +68,14 @@ what they look at, `crossed`: tiles that the text looks at through cross-attenti
 and the images' keys and values get fewer.
 
 Not applicable:
+
+"""
+LATER = f"""
+## Newer transformers
+
+The table is of the release that the tests run on. The oldest is {OLDEST} ([ADR 5](adr/0005-transformers-floor.md)); all
+rows but these are proven with that too. These need a newer one: under an older they do not exist, or attaching refuses
+them by name.
 
 """
 REFUSED = """
@@ -113,6 +126,7 @@ def row(name):
     cue = {None: "received", "first": "CLS row", "last": "CLS row (last)"}[tower.cls] if tower.attention else "none"
     cue = "CLS rows" if "cls_attention" in tower.reads else cue
     encoder = model.config.vision_config.model_type if family.tower else "none"
+    encoder += " (stand-in)" * cases.CASES[name].stand_in
     return _line([name, encoder, *_signs(name), cue, family.positions, cases.layout(name), _videos(name)])
 
 
@@ -143,10 +157,25 @@ def mapping():
     return dict(modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
 
 
+def families(such=lambda family: True):
+    """All registered families that are such."""
+    found = [resolve("tokenprune.families", name, lambda it: isinstance(it, Family), "") for name in list_families()]
+    return [one for one in found if such(one)]
+
+
 def promised(such=lambda family: True):
     """Model types of all registered families that are such."""
-    found = [resolve("tokenprune.families", name, lambda it: isinstance(it, Family), "") for name in list_families()]
-    return {model_type for one in found if such(one) for model_type in one.model_types}
+    return {model_type for one in families(such) for model_type in one.model_types}
+
+
+def later():
+    """What an older transformers than the one on the page lacks, or is not proven with."""
+    releases = sorted({case.since for case in cases.EVERY.values()} - {OLDEST}, key=Version)
+    return "\n".join(f"- {one}: {', '.join(_named(one))}" for one in releases) + "\n"
+
+
+def _named(since):
+    return [f"`{name}`" for name, case in cases.EVERY.items() if case.since == since]
 
 
 def rest():
@@ -154,7 +183,7 @@ def rest():
     others = sorted(mapping().keys() - promised())
     refused = [f"- `{name}`: {refusal(name)}." for name in others if refusal(name)]
     unknown = [f"`{name}`" for name in others if not refusal(name)]
-    return REFUSED + "\n".join(refused) + "\n" + UNKNOWN + ", ".join(unknown) + ".\n"
+    return REFUSED + "\n".join(refused) + "\n" + UNKNOWN + (", ".join(unknown) or "none") + ".\n"
 
 
 def page():
@@ -163,7 +192,7 @@ def page():
         ["model", "encoder", "proven", *CHECKS, "cue", "positions", "layout", "videos"], map(row, cases.CASES)
     )
     videos = _table(["model", "proven", *CHECKS], [_line([name, *_signs(name, videos=True)]) for name in cases.VIDEOS])
-    return HEAD + images + VIDEOS + videos + ABOUT + "\n".join(reasons()) + "\n" + rest()
+    return HEAD + images + VIDEOS + videos + ABOUT + "\n".join(reasons()) + "\n" + LATER + later() + rest()
 
 
 if __name__ == "__main__":

@@ -242,7 +242,7 @@ QWEN_LIKE = (
 )
 CASES = {
     **{build.__name__: Case(build, patches, locate=merged) for build in QWEN_LIKE},
-    "paddleocr_vl": Case(paddleocr_vl, reading, locate=in_lines),
+    "paddleocr_vl": Case(paddleocr_vl, reading, locate=in_lines, since="5.21"),
     "mistral3": Case(mistral3, sized(8), locate=within),
     "lighton_ocr": Case(lighton_ocr, sized(8), locate=within),
     "llava, Pixtral": Case(pixtral, sized(4), locate=within),

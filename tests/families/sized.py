@@ -1,5 +1,7 @@
 """More families whose images have a size of their own: padded to one length, or with an end to each line."""
 
+from math import prod
+
 import torch
 from families.native import GRIDS
 from families.squares import CODES
@@ -217,11 +219,73 @@ def packed_patches(model, which):
     return {**ids, "pixel_values": pixels, "image_grid_hw": torch.tensor([g for n in which for g in GRIDS[n]])}
 
 
+def inkling():
+    from transformers import InklingConfig, InklingForConditionalGeneration
+
+    language = text(
+        unpadded_vocab_size=VOCABULARY,
+        head_dim=12,
+        swa_num_attention_heads=4,
+        swa_num_key_value_heads=2,
+        swa_head_dim=12,
+        sliding_window_size=32,
+        d_rel=4,
+        rel_extent=64,
+        layer_types=["hybrid_sliding", "hybrid"],
+        mlp_layer_types=["dense", "sparse"],
+        moe_intermediate_size=32,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        logits_mup_width_multiplier=1.0,  # large logits, which tell more
+    )
+    config = InklingConfig(
+        text_config=language,
+        vision_config={"patch_size": 4, "num_hidden_layers": 4},
+        audio_config={"n_mel_bins": 8, "mel_vocab_size": 4},
+        image_token_id=IMAGE,
+        image_bos_token_id=BEGIN,
+        audio_token_id=TILE,
+    )
+    return alive(InklingForConditionalGeneration(config))
+
+
+ODD = [[(10, 14), (8, 8)], [(5, 11)]]  # pixels of each image of each prompt
+
+
+def past_the_edge(size):
+    """(lines, patches of a line) of an image; every line goes past its right edge."""
+    return -(-size[0] // 4), size[1] // 4 + 1
+
+
+def squares_with_padding(model, which):
+    """Inputs of Inkling: squares [P, 2, h, w, 3], one a token, twice the same; what is over is below every pixel."""
+
+    def squares(size, seed):
+        lines, columns = past_the_edge(size)
+        whole = torch.full((lines * 4, columns * 4, 3), -0.1)
+        whole[: size[0], : size[1]] = noise(*size, 3, seed=seed).abs()
+        parts = whole.view(lines, 4, columns, 4, 3).transpose(1, 2).flatten(0, 1)
+        return parts[:, None].expand(-1, 2, -1, -1, -1)
+
+    ids = padded(rows(which, ODD, lambda size: [BEGIN, *[IMAGE] * prod(past_the_edge(size))]))
+    return {**ids, "pixel_values": picture(which, ODD, squares)}
+
+
+def in_squares(call):
+    """[P, 2, h, w, 3, 2] where each square lies."""
+    parts = []
+    for lines, columns in (past_the_edge(size) for prompt in ODD for size in prompt):
+        y, x = (torch.arange(lines) + 0.5) / lines, (torch.arange(columns) + 0.5) / columns
+        parts.append(torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).flatten(0, 1))
+    return torch.cat(parts)[:, None, None, None, None].expand(*call["pixel_values"].shape, 2)
+
+
 CASES = {
     "gemma4": Case(gemma4, placed(2), locate=at_place),
     "gemma4, blocks": Case(lambda: gemma4("vision"), placed(2), mask=blocks_of_near, locate=at_place),
     "gemma4_unified": Case(gemma4_unified, placed(1), mask=blocks, locate=at_place),
-    "fuyu": Case(fuyu, lines, locate=in_lines((0, 1))),
+    "fuyu": Case(fuyu, lines, locate=in_lines((0, 1)), since="5.21"),
     "emu3": Case(emu3, with_line_ends),
+    "inkling_mm_model": Case(inkling, squares_with_padding, locate=in_squares),
     "nemotron_h_omni": Case(nemotron_h_omni, packed_patches, locate=in_lines((0, 1))),
 }

@@ -102,7 +102,7 @@ def unpadded(call):
 
 CASES = {
     "minicpmv4_6": Case(minicpmv4_6, sliced(4), locate=in_one_line),
-    "minicpm_ocr": Case(minicpm_ocr, sliced(2), locate=in_one_line),
+    "minicpm_ocr": Case(minicpm_ocr, sliced(2), locate=in_one_line, since="5.21"),
     "minicpmv4_7": Case(minicpmv4_7, sliced(4, mm_token_type_ids=1), locate=in_one_line),
     "lfm2_vl": Case(lfm2_vl, naflex, locate=unpadded),
 }

@@ -129,6 +129,6 @@ CASES = {
     "shieldgemma2": Case(shieldgemma2, tiles(run(9), SINGLE, token_type_ids=1), mask=blocks),
     "pp_chart2table": Case(pp_chart2table, tiles(run(16), SINGLE, size=(64, 64))),
     "chameleon": Case(chameleon, tiles(run(36), SINGLE)),
-    "granite_docling": Case(granite_docling, pages(fine=False)),
-    "granite_docling, fine": Case(granite_docling, pages(fine=True)),
+    "granite_docling": Case(granite_docling, pages(fine=False), since="5.23"),
+    "granite_docling, fine": Case(granite_docling, pages(fine=True), since="5.23"),
 }

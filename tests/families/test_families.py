@@ -1,10 +1,12 @@
 import pytest
 import torch
 from families import cases, document, native
+from releases import newest
 
 import tokenprune
 from tokenprune.testing.family import CHECKS
 
+WHOLE = ".".join(map(str, newest()))  # what is about all families is about the release in which all of them are
 pytestmark = pytest.mark.xdist_group("families")  # the report of a family is made once
 
 
@@ -19,11 +21,13 @@ def test_family_is_proven_with_videos(name):
     assert said.proven, str(said)
 
 
+@pytest.mark.since(WHOLE)
 def test_every_model_that_is_said_to_take_videos_is_proven_with_them():
     promised = document.promised(lambda family: family.video is not None)
     assert promised == {document.report(name, videos=True).model_type for name in cases.VIDEOS}
 
 
+@pytest.mark.since(WHOLE)
 def test_every_registered_model_is_proven():
     assert document.promised() == {document.report(name).model_type for name in cases.CASES}
 
@@ -36,6 +40,7 @@ def test_most_checks_apply(every, videos, least):
         assert len(passed) >= least, (check, passed)
 
 
+@pytest.mark.since(WHOLE)
 def test_page_is_current():
     assert document.PAGE.read_text(encoding="utf-8") == document.page()
 

@@ -62,7 +62,10 @@ def test_positions_that_a_model_does_not_follow_are_refused(name):
         pass
 
 
-@pytest.mark.parametrize(("name", "layer", "why"), [("minicpmv4_6", 0, "later"), ("lfm3_vl", 0, "some in 1")])
+LATER = pytest.param("lfm3_vl", 0, "some in 1", marks=pytest.mark.since(cases.EVERY["lfm3_vl"].since))
+
+
+@pytest.mark.parametrize(("name", "layer", "why"), [("minicpmv4_6", 0, "later"), LATER])
 def test_layers_that_say_nothing_about_tokens_are_refused(name, layer, why):
     model, call = asked(name)
     scorer = {"use": "cls_attention", "layer": layer}
@@ -76,7 +79,7 @@ def test_merges_that_mix_tokens_are_refused(merges):
         VIDEO_LLAMA_3.layout.merge(SimpleNamespace(image_merge_sizes=torch.tensor(merges)))
 
 
-@pytest.mark.parametrize("name", ["minicpmv4_6", "qwen2_5_omni_thinker"])
+@pytest.mark.parametrize("name", cases.named("minicpmv4_6", "qwen2_5_omni_thinker"))
 def test_a_model_that_gives_all_logits_whatever_is_asked_still_does(name):
     model, call = asked(name)
     with torch.no_grad(), tokenprune.attach(model, "divprune", budget=1):
@@ -84,7 +87,7 @@ def test_a_model_that_gives_all_logits_whatever_is_asked_still_does(name):
     assert torch.equal(some.nan_to_num(), every.nan_to_num())
 
 
-@pytest.fixture(params=["qwen2_5_omni_thinker", "qwen3_omni_moe_thinker"])
+@pytest.fixture(params=cases.named("qwen2_5_omni_thinker", "qwen3_omni_moe_thinker"))
 def heard(request):
     """A model and a call with a sound after the images of each prompt."""
     model, call = asked(request.param)

@@ -3,7 +3,7 @@ from importlib import import_module
 
 import pytest
 import torch
-from families import crops, native, sized, tiles
+from families import cases, crops, native, sized, tiles
 
 import tokenprune
 from tokenprune.errors import MissingCue, UnprunedInputWarning, UnsupportedMode
@@ -87,6 +87,7 @@ def test_cue_of_an_encoder_without_attention_is_refused_with_what_works(pipeline
         tokenprune.attach(model, pipeline)
 
 
+@pytest.mark.since(cases.EVERY["fuyu"].since)
 def test_pixels_that_the_encoder_does_not_read_are_refused():
     model = sized.fuyu()
     call = sized.lines(model, [0])

@@ -1,5 +1,7 @@
 """Families whose images are tiles of one size."""
 
+import inspect
+
 import torch
 from families.tiny import (
     BEGIN,
@@ -83,6 +85,18 @@ def video_llava():
         video_token_index=VIDEO,
     )
     return alive(VideoLlavaForConditionalGeneration(config))
+
+
+def old_pixels(inputs):
+    """The same inputs, with images under the name that Video-LLaVA took up to transformers 5.20."""
+
+    def renamed(model, which):
+        call = inputs(model, which)
+        known = inspect.signature(model.model.get_image_features).parameters
+        name = "pixel_values" if "pixel_values" in known else "pixel_values_images"
+        return {name: call.pop("pixel_values"), **call}
+
+    return renamed
 
 
 def vipllava():
@@ -332,7 +346,7 @@ def padded_tiles(model, which):
 CASES = {
     "llava": Case(llava, tiles(run(36), SINGLE)),
     "llava, SigLIP": Case(llava_siglip, tiles(run(36), SINGLE)),
-    "video_llava": Case(video_llava, tiles(run(36), SINGLE)),
+    "video_llava": Case(video_llava, old_pixels(tiles(run(36), SINGLE))),
     "vipllava": Case(vipllava, tiles(run(36), SINGLE)),
     "aya_vision": Case(aya_vision, tiles(marked(9))),
     "cohere2_vision": Case(cohere2_vision, tiles(marked(9))),

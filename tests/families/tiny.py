@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from tokenprune.family import OLDEST
+
 VOCABULARY, IMAGE, VIDEO, PAD, BOS = 64, 60, 59, 0, 1
 BEGIN, END, TILE, MARK = 57, 58, 52, 50  # marker tokens around images and tiles; TILE + n names the n-th tile
 VISION = {
@@ -41,6 +43,8 @@ class Case:
         build: makes the model.
         inputs: see `check_family`.
         prompts, mask, locate, images, shares: see `check_family`.
+        stand_in: whether its encoder is one; see `families.stand_ins`.
+        since: the oldest release of transformers in which there is such a model, and it is proven.
     """
 
     build: Callable[[], Any]
@@ -50,6 +54,8 @@ class Case:
     locate: Any = None
     images: int = 3
     shares: Any = None
+    stand_in: bool = False
+    since: str = OLDEST
 
 
 def text(**changes):

@@ -2,7 +2,7 @@
 
 import torch
 from einops import rearrange
-from families import crops, native, ragged, tiles
+from families import crops, native, ragged, stand_ins, tiles
 from families.tiny import BEGIN, END, IMAGE, VIDEO, Case, noise, padded, rows
 
 # of each prompt, in order: (frames, height, width) in patches; an image has one frame
@@ -124,7 +124,8 @@ STACKED = {
         shares=interpolated,
     ),
     "llava_next_video": Case(crops.llava_next_video, stacked(CROPPED, crops.SIDE * crops.PATCH, 4), images=4),
-    "video_llava": Case(tiles.video_llava, stacked(WHOLE, 24, 37), images=5),
+    "video_llava": Case(tiles.video_llava, tiles.old_pixels(stacked(WHOLE, 24, 37)), images=5),
+    "perception_lm": Case(stand_ins.perception_lm, stand_ins.filmed, images=5),
 }
 CASES = {
     "qwen2_vl": _patched(native.qwen2_vl, run),

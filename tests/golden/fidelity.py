@@ -4,12 +4,13 @@ A module ``golden/test_*.py`` that has a ``FIDELITY`` is on the page; nothing el
 """
 
 import json
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 _DATA = Path(__file__).parents[1] / "data" / "golden"
-_HELD = {}  # (method, check, case): whether it agrees; a comparison runs once, whoever asks
+_HELD = {}  # (process, method, check, case): whether it agrees; a comparison runs once in a process, whoever asks
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Fidelity:
         """Whether a case agrees."""
         agrees, names = self.checks[check]
         assert case in names, f"{case} is not one of the cases for {check!r}"
-        key = self.method, check, case
+        key = os.getpid(), self.method, check, case  # a fork may run other code
         if key not in _HELD:
             _HELD[key] = bool(agrees(case))
         return _HELD[key]

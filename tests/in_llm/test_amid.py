@@ -1,5 +1,7 @@
 """Calls amid a generation, caches that are used again, and prompts of which little is left."""
 
+import copy
+
 import pytest
 import torch
 from attach import tiny
@@ -53,15 +55,16 @@ def test_a_cache_that_is_emptied_forgets_an_interrupted_generation(model, kind):
         def __call__(self, input_ids, scores):
             raise KeyboardInterrupt
 
-    inputs, plain = tiny.prompts(model, (1,)), model(input_ids=TEXT).logits
-    cache = StaticCache(model.config, max_cache_len=128) if kind is StaticCache else DynamicCache(config=model.config)
+    inputs, texts = tiny.prompts(model, (1, 2)), TEXT.repeat(2, 1)
+    plain = model(input_ids=texts).logits
+    cache = StaticCache(model.config, max_cache_len=192) if kind is StaticCache else DynamicCache(config=model.config)
     with tokenprune.attach(model, WAY), pytest.raises(KeyboardInterrupt):
         model.generate(**inputs, past_key_values=cache, max_new_tokens=3, logits_processor=[Stops()])
     with pytest.raises(UnsupportedMode, match="the model that goes on from it is not attached"):
-        model(input_ids=TEXT, past_key_values=cache)
+        model(input_ids=texts, past_key_values=cache)
     with tokenprune.attach(model, WAY):
         cache.reset()
-        torch.testing.assert_close(model(input_ids=TEXT, past_key_values=cache).logits, plain, rtol=0, atol=2e-6)
+        torch.testing.assert_close(model(input_ids=texts, past_key_values=cache).logits, plain, rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("other", ["random", pipeline({2: 0.5})], ids=["before", "elsewhere"])
@@ -74,20 +77,24 @@ def test_other_stages_cannot_go_on_from_a_cache(model, other):
 
 
 def test_a_later_turn_looks_back_and_never_ahead(model):
-    reads = Reads(names=("text_attention@this", "visual_attention@this"))
-    stages = [{**one, "scorer": reads} for one in pipeline({1: 0.5, 3: 0.125})["stages"]]
-    cache, ids = DynamicCache(config=model.config), torch.empty(1, 0, dtype=torch.long)
-    with tokenprune.attach(model, {"name": "mine", "stages": stages, "positions": "keep"}):
+    """Where all keys are alike, a query gives the same to each of the turn's columns up to its own."""
+    level = copy.deepcopy(model)
+    for at in (1, 3):
+        torch.nn.init.zeros_(level.model.language_model.layers[at].self_attn.q_proj.weight)
+    stages = [{**one, "scorer": Reads(names=("visual_attention@this",))} for one in pipeline({3: 0.125})["stages"]]
+    stages.insert(0, {**pipeline({1: 0.5})["stages"][0], "scorer": "uniform"})
+    cache, ids = DynamicCache(config=level.config), torch.empty(1, 0, dtype=torch.long)
+    with tokenprune.attach(level, {"name": "mine", "stages": stages, "positions": "keep"}):
         for seed in (3, 5):
-            turn = tiny.prompts(model, (1,), seed=seed)
+            turn, past = tiny.prompts(level, (1,), seed=seed), max(ids.shape[1] - 1, 0)  # the last is in no cache yet
             ids = torch.cat([ids, turn["input_ids"]], 1)
+            first = int((ids[0, past:] == IMAGE).nonzero()[0])
             call = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": turn["pixel_values"]}
-            ids = model.generate(**call, past_key_values=cache, max_new_tokens=2)
-            shown = SHOWN["visual_attention@this"][0] * SHOWN["tokens"].valid[0]
+            ids = level.generate(**call, past_key_values=cache, max_new_tokens=2)
             count = int(SHOWN["tokens"].valid[0].sum())
-            ahead = torch.arange(count) + 1  # a token is seen by itself and by those after it alone
-            assert (shown[:count] <= (count - ahead + 1) / count + 1e-6).all()
-            assert shown[:count].sum() <= 1
+            given = 1 / (first + 1 + torch.arange(count))  # of a query, to each that it sees
+            want = given.flip(0).cumsum(0).flip(0) / count  # what all queries from a token on give to it
+            torch.testing.assert_close(SHOWN["visual_attention@this"][0, :count], want, rtol=0, atol=1e-6)
 
 
 def test_a_prompt_that_ends_with_its_image_is_scored_by_what_is_left_of_it(model):

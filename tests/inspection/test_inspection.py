@@ -3,16 +3,16 @@ import json
 
 import pytest
 import torch
-from families import cases, crops, document, native, tiles
+from families import cases, crops, document, native, sized, stand_ins, tiles, tiny
 
 import tokenprune
 from tokenprune import scenes
 from tokenprune.errors import AttachError, TokenpruneError, UnknownName
 from tokenprune.family import family_of, submodule, tower_of
+from tokenprune.footage import footage
 from tokenprune.inspection import inspect_model
-from tokenprune.layouts import Native, Packed, Tiles
 from tokenprune.listen import layers_path
-from tokenprune.placeholders import count_placeholders, count_rows, layout_of
+from tokenprune.placeholders import alone, count_placeholders, count_rows, layout_of
 
 
 @pytest.fixture
@@ -32,11 +32,121 @@ def test_rows_are_counted_as_processors_count_placeholders(name):
     model = case.build()
     family = family_of(model)
     call = case.inputs(model, case.prompts[:1])
-    count = count_rows(family, model, call)
-    if family.cross is None and isinstance(layout_of(family, tower_of(family, model)[1]), Tiles | Native | Packed):
-        assert count == int((call["input_ids"] == getattr(model.config, family.placeholder)).sum())
+    placeholders = int((call["input_ids"] == getattr(model.config, family.placeholder)).sum())
+    assert count_rows(family, model, call) == (placeholders if family.cross is None else None)
+
+
+def pixels_of(name, model, call):
+    """(height, width) in pixels of every image of a call, or of every crop, as its processor cut them."""
+    vision = model.config.vision_config if hasattr(model.config, "vision_config") else model.config
+    patch = getattr(vision, "patch_size", None)
+    if "image_sizes" in call:
+        return call["image_sizes"].tolist()
+    if name == "inkling2":  # its processor counts tokens
+        patch *= vision.spatial_merge_size
+    for key in ("image_grid_thw", "image_grid_hw", "spatial_shapes", "target_sizes"):
+        if key in call:
+            return (call[key][:, -2:] * patch).tolist()
+    if "image_position_ids" in call:
+        patch *= vision.pooling_kernel_size if name == "gemma4_unified" else 1
+        return ((call["image_position_ids"].amax(1).flip(-1) + 1) * patch).tolist()
+    if name == "inkling_mm_model":
+        return [size for prompt in sized.ODD for size in prompt]
+    grids = native.GRIDS if name == "fuyu" else []
+    return [(height * patch, width * patch) for prompt in grids for height, width in prompt]
+
+
+@pytest.mark.parametrize("name", [name for name in cases.CASES if cases.layout(name) == "native"])
+def test_an_image_that_is_not_resized_has_as_many_tokens_as_the_config_alone_says(name):
+    case = cases.CASES[name]
+    model = case.build()
+    family = family_of(model)
+    call = case.inputs(model, case.prompts)
+    sizes, layout = pixels_of(name, model, call), layout_of(family, tower_of(family, model)[1])
+    placeholders = int((call["input_ids"] == getattr(model.config, family.placeholder)).sum())
+    assert len(sizes) >= 3
+    if name == "video_llama_3, merged":  # the call says how many patches become one
+        placeholders *= 4
+    assert sum(alone(layout, family, model, size) for size in sizes) == placeholders
+
+
+@pytest.mark.parametrize("name", cases.VIDEOS)
+def test_videos_have_as_many_tokens_as_the_config_alone_says(name):
+    case = cases.VIDEOS[name]
+    model = case.build()
+    one = family_of(model).modalities["video"]
+    call = case.inputs(model, case.prompts)
+    placeholders = int((call["input_ids"] == getattr(model.config, one.placeholder)).sum())
+    if "video_grid_thw" in call:
+        vision = model.config.vision_config
+        videos = [
+            (count * vision.temporal_patch_size, (height * vision.patch_size, width * vision.patch_size))
+            for count, height, width in call["video_grid_thw"].tolist()
+        ]
     else:
-        assert count is None
+        many, frames, _, height, width = call["pixel_values_videos"].shape
+        videos = [(frames, (height, width))] * many
+    found = [footage(family_of(model), model, size, frames) for frames, size in videos]
+    assert all(video.pruned for video in found)
+    if name == "perception_lm":
+        assert {(video.count, video.rows) for video in found} == {(None, stand_ins.FRAMES)}
+        assert "only a run" in found[0].note
+        return
+    assert sum(video.count for video in found) == placeholders
+    with tokenprune.attach(model, "divprune", budget=1) as pruned:
+        model.generate(**call, max_new_tokens=1)
+    rows = [len(image.rows) for image in pruned.receipt.images if image.kind == "video"]
+    assert [video.rows for video in found] == rows
+
+
+def test_frames_that_do_not_fill_a_group_are_a_row_too():
+    found = inspect_model("qwen2_vl", (280, 560), 7).videos
+    assert (found.rows, found.count, found.frames) == (4, 800, 7)
+    assert "a group of 2 frames" in found.how
+    assert "each keeps one" not in found.how
+    assert "each keeps one" in inspect_model("qwen3_vl").videos.how
+
+
+def test_videos_that_are_not_pruned_say_what_becomes_of_them():
+    said = {name: footage(family_of(model), model) for name, model in _without_videos()}
+    assert not any(one.pruned for one in said.values())
+    assert {name for name, one in said.items() if one.how.startswith("as images")} == set(cases.AS_IMAGES)
+    assert "with a warning" in said["kimi_k25"].how
+    assert said["llava"].how == "none: it takes images alone"
+
+
+def _without_videos():
+    for name in ("llava", "kimi_k25", "qianfan_ocr", "idefics3", *cases.AS_IMAGES):
+        yield name, cases.CASES[name].build()
+
+
+def test_tokens_that_are_looked_at_sideways_are_counted():
+    case = cases.CASES["mllama"]
+    model = case.build()
+    call = case.inputs(model, case.prompts[:1])
+    one = {name: value for name, value in call.items() if name.startswith("aspect_ratio")}
+    found = count_placeholders(family_of(model), model, (40, 60), lambda images, return_tensors: one, "")
+    with tokenprune.attach(model, "divprune", budget=1) as pruned:
+        model.generate(**call, max_new_tokens=1)
+    assert found.count == pruned.receipt.before
+    assert "no places of the prompt" in found.note
+
+
+@pytest.mark.parametrize("name", ["fast_vlm", "perception_lm"])
+def test_what_only_the_encoder_knows_it_is_asked_without_weights(name):
+    case = cases.CASES[name]
+    model = case.build().to("meta")
+    call = case.inputs(model, case.prompts)
+    assert count_rows(family_of(model), model, call) == int((call["input_ids"] == tiny.IMAGE).sum())
+
+
+@pytest.mark.parametrize(("name", "given"), [("molmo2", None), ("fuyu", {"images": []})])
+def test_where_there_is_no_count_it_is_said_what_to_give(name, given):
+    model = cases.CASES[name].build()
+    processor = None if given is None else lambda images, return_tensors: given
+    found = count_placeholders(family_of(model), model, (40, 60), processor, "there is none")
+    assert found.count is None
+    assert ("only a run" if given else "name the folder that the model was saved to with its processor") in found.note
 
 
 @pytest.mark.parametrize("build", [tiles.llava, tiles.llama4, native.qwen2_vl, native.pixtral, crops.llava_onevision])
@@ -206,7 +316,7 @@ def test_an_image_processor_is_shown_the_image_upright():
     assert (found.height, found.width, found.count, found.note) == (40, 60, 6, "")
 
 
-@pytest.mark.parametrize("model_type", sorted(document.promised()))
+@pytest.mark.parametrize("model_type", sorted(document.promised() & document.mapping().keys()))
 def test_every_default_config_is_described_or_refused_in_words(model_type):
     with contextlib.suppress(AttachError):  # a default config may not fit together; that is said, and no other way
         found = inspect_model(model_type, (336, 336))

@@ -88,17 +88,33 @@ def test_columns_have_names_and_a_wrong_one_is_told(folder):
     assert (one.key, one.answers, one.kind, one.choices) == ("q1", ("B",), "art", ("cat", "dog"))
     with pytest.raises(TaskError, match=r"no column 'image' for the image; it has 'id', 'img', .*--columns image=NAME"):
         read(path)
-    assert read(path, "none", **names | {"answer": "missing"}).rows[0].answers == ()
+    assert read(path, "none", **names).rows[0].answers == ("B",)
+    assert read(path, "none", **names | {"answer": "answer"}).rows[0].answers == ()
+    with pytest.raises(TaskError, match=r"no column 'lable' for the answer"):
+        read(path, "none", **names | {"answer": "lable"})
 
 
 def test_rows_that_cannot_be_asked_are_listed(folder):
-    changes = [{"image": "gone.png"}, {"image": None}, {"question": " "}, {"answer": ""}]
-    rows = [*ROWS, *(ROWS[0] | change for change in changes)]
-    task = read(write(folder / "t.jsonl", rows))
+    odd = {
+        "there is no image at 'gone.png'": {"image": "gone.png"},
+        "no image": {"image": None},
+        "2 images; a question is about one": {"image": ["a.png", "a.png"]},
+        f"there is no image at '{'x' * 200}...'": {"image": "x" * 5000},
+        "no question": {"question": " "},
+        "several questions, or something that is no text": {"question": {"en": "what?"}},
+        "no answer": {"answer": [None, float("nan"), ""]},
+        "the answer is no text and no list of texts: {'text': ['x']}": {"answer": {"text": ["x"]}},
+    }
+    task = read(write(folder / "t.jsonl", [*ROWS, *(ROWS[0] | change for change in odd.values())]))
     assert len(task.rows) == 2
-    assert task.skipped == {
-        "2": "there is no image at 'gone.png'", "3": "no image", "4": "no question", "5": "no answer"
-    }  # fmt: skip
+    assert task.skipped == {str(number): why for number, why in enumerate(odd, 2)}
+
+
+def test_one_image_in_a_list_is_that_image_and_a_blank_answer_none(folder):
+    rows = [ROWS[0] | {"image": ["a.png"], "answer": [None, "x", " "], "id": 7}, ROWS[0] | {"id": None}, ROWS[0]]
+    task = read(write(folder / "t.json", rows), key="id")
+    assert [(one.key, one.image, one.answers) for one in task.rows] == [("7", "a.png", ("x",))]
+    assert task.skipped == {"row 1": "no key", "row 2": "no key"}
 
 
 def test_a_file_that_is_no_picture_says_so_when_it_is_opened(folder):
@@ -114,9 +130,10 @@ def test_a_file_that_is_no_picture_says_so_when_it_is_opened(folder):
         ("t.jsonl", "[1]\n", "row 1 of .* is a list"),
         ("t.json", "{}", "holds a dict; a table is a list"),
         ("t.csv", "image,question\na,b,c\n", "row 1 of .* another number of fields"),
+        ("t.csv", "image,answer,answer\na,b,c\n", "several columns 'answer'"),
         ("t.csv", "image,question\na\n", "row 1 of .* another number of fields"),
         ("t.parquet", "no parquet", "cannot read the table"),
-        ("t.txt", "", "ends in none of .jsonl, .json, .csv, .parquet"),
+        ("t.txt", "", "ends in none of .jsonl, .json, .csv, .parquet; .* sparse and crowded"),
     ],
 )
 def test_a_broken_table_says_where(tmp_path, name, text, said):
@@ -141,6 +158,23 @@ def test_keys_are_unique_and_yes_or_no_is_needed_where_the_metric_reads_that(fol
         checked(read(path, key="id"))
     with pytest.raises(TaskError, match="f1:word needs answers that are yes or no; row 0 has 'x'"):
         checked(read(path, "f1"))
+
+
+@pytest.mark.parametrize(("answer", "fits"), [("b", True), ("C", False), ("1", False), ("cat", False), ("AB", False)])
+def test_an_answer_that_is_no_letter_of_a_choice_is_an_error(folder, answer, fits):
+    """As data sets that number their choices from 0 on have it: every answer would be wrong."""
+    path = write(folder / "t.jsonl", [ROWS[0] | {"answer": answer, "options": ["cat", "dog"]}])
+    if fits:
+        assert checked(read(path, "letter", choices="options")).rows[0].answers == (answer,)
+    else:
+        with pytest.raises(TaskError, match=f"letter needs answers that are the letter of .*; row 0 has '{answer}'"):
+            checked(read(path, "letter", choices="options"))
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_a_table(folder):
+    path = write(folder / "t.jsonl", ROWS)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(read(path).rows) == 2
 
 
 def test_scenes_are_the_first_questions_of_a_set():

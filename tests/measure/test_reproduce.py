@@ -132,3 +132,14 @@ def test_pictures_are_padded_to_squares(script, tmp_path):
     image = script.opened(tmp_path / "wide.png")
     assert (image.size, image.getpixel((0, 0)), image.getpixel((99, 99))) == ((100, 100), script.MEAN, script.MEAN)
     assert image.crop((0, 30, 100, 70)).tobytes() == scenes.draw(0).image.crop((0, 0, 100, 40)).tobytes()
+
+
+def test_a_benchmark_of_which_a_file_or_all_images_are_missing_is_left_out(script, data, capsys):
+    """As after unpacking the question files alone."""
+    (data / "textvqa/TextVQA_0.5.1_val.json").unlink()
+    for image in (data / "scienceqa/images/test").iterdir():
+        image.unlink()
+    assert [task.name for task in script.tasks_in(data)] == ["gqa", *(f"pope-{split}" for split in script.SPLITS)]
+    said = capsys.readouterr().out
+    assert f"textvqa: left out, there is no file {data / 'textvqa/TextVQA_0.5.1_val.json'}" in said
+    assert "scienceqa: left out, there is nothing to ask" in said

@@ -9,7 +9,7 @@ PAGES = sorted(
     path
     for place in ("*.md", "docs/**/*.md", "strategies/*.md", "adapters/*.md", "examples/**/*.md", "tokenprune/**/*.md")
     for path in ROOT.glob(place)
-    if not {".venv", "site"} & set(path.relative_to(ROOT).parts)
+    if not {".venv", ".venv-floor", "site"} & set(path.relative_to(ROOT).parts)
 )
 _OPENS = re.compile(r"^(?P<indent> *)(?P<fence>```+) *(?P<language>\w*) *(?P<more>.*)$")
 _COMMAND = re.compile(r"^\$? *((?:tokenprune|make|python|pytest|pip|\.ci/run)(?=\s|$).*?)(?:\s{2,}#.*|\s# .*)?$")

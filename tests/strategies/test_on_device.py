@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tokenprune import Budget, VisualTokens, load
+from tokenprune import Budget, VisualTokens, load, ranks
 from tokenprune_strategies.cls_attention import ClsAttention
 
 SHAPES = [(1, 70, 16), (3, 150, 8)]
@@ -30,6 +30,12 @@ INSIDE = ("fastv", "pyramiddrop", "sparsevlm", "sparsevlm_plus", "visiondrop", "
 CUES = ("cls_attention", "cls_attention@21%", "wide_cls_attention@-1", "received_attention@-2")
 CUES += ("received_attention@33%", "global_attention:34.76@-2", "last_attention@previous", "last_attention@this")
 SYNCS = ("_local_scalar_dense", "nonzero", "aten.equal", "masked_select", "unique", "is_nonzero")
+
+
+@pytest.fixture(autouse=True)
+def _a_device_that_is_far(monkeypatch):
+    """What a CPU may look at because it is there, an accelerator would have to wait for: go its way here too."""
+    monkeypatch.setattr(ranks, "AT_HAND", ())
 
 
 def drawn(shape, seed=0, device="cpu", counts=None, group=None):

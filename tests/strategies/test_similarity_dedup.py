@@ -63,15 +63,32 @@ def test_long_ragged_lists(ends):
     assert torch.equal(SimilarityDedup().choose(*problem), plain(problem, 8))
 
 
-@pytest.mark.parametrize("cache", [1, 2 * 4 * 40**2])
-def test_rows_in_groups_are_the_same(cache, monkeypatch):
+def groups_seen(monkeypatch):
+    """How many rows are thinned together, time after time."""
+    seen = []
+    monkeypatch.setattr(similarity_dedup, "Thinning", lambda unit: seen.append(len(unit)) or Thinning(unit))
+    return seen
+
+
+@pytest.mark.parametrize(("cache", "sizes"), [(1, [1] * 5), (2 * 4 * 40**2, [2, 2, 1])])
+def test_rows_in_groups_are_the_same(cache, sizes, monkeypatch):
     """One row at a time, and two; some lists are shorter than the longest of the batch."""
     valid = torch.arange(40) < torch.tensor([40, 40, 33, 20, 33])[:, None]
     tokens, scores = VisualTokens(exact((5, 40, 8)), valid=valid), torch.zeros(5, 40)
     split = Split(torch.zeros(5).long(), torch.tensor([3, 4, 4, 0, 33]))
     together = SimilarityDedup().choose(tokens, scores, ~valid & False, split)
     monkeypatch.setattr(similarity_dedup, "_CACHE", cache)
+    seen = groups_seen(monkeypatch)
     assert torch.equal(SimilarityDedup().choose(tokens, scores, ~valid & False, split), together)
+    assert seen == sizes
+
+
+def test_a_device_with_more_memory_than_cache_thins_more_rows_together(monkeypatch):
+    monkeypatch.setattr(similarity_dedup, "_CACHE", 1)
+    seen, x = groups_seen(monkeypatch), torch.zeros(3, 10, 4, device="meta")
+    split = Split(torch.zeros(3).long(), torch.full((3,), 4))
+    SimilarityDedup().choose(VisualTokens(x), x[..., 0], x[..., 0].bool(), split)
+    assert seen == [3]
 
 
 @settings(deadline=None, max_examples=30)
@@ -148,6 +165,14 @@ def test_the_last_list_has_the_order_of_the_plain_loop():
     x = fine((1, 200))
     found = Thinning(VisualTokens(x).unit).run([200], [40], 8)
     assert found[0].tolist() == thin(unit_of(x[0]), range(200), 40, 8)[-1]
+
+
+def test_lists_of_different_lengths_are_cut_to_what_is_left_of_the_longest():
+    x = fine((2, 200))
+    found = Thinning(VisualTokens(x).unit).run([200, 150], [40, 30], 8)
+    assert found.shape == (2, 40)
+    assert found[0].tolist() == thin(unit_of(x[0]), range(200), 40, 8)[-1]
+    assert sorted(found[1, :30].tolist()) == sorted(thin(unit_of(x[1]), range(150), 30, 8)[-1])
 
 
 @settings(deadline=None)

@@ -10,6 +10,7 @@ from tokenprune_strategies.adaptive import Adaptive
 from tokenprune_strategies.equal import Equal
 from tokenprune_strategies.global_pool import GlobalPool
 from tokenprune_strategies.proportional import Proportional
+from tokenprune_strategies.thumbnail_guided import ThumbnailGuided
 from tokenprune_strategies.wishes import wishes
 
 
@@ -71,6 +72,41 @@ def test_rows_with_one_more_are_evenly_spread(lengths, budget, counts):
 def test_one_more_is_spread_in_each_image():
     tokens = VisualTokens(torch.zeros(6, 9, 1), group=torch.tensor([0, 1, 0, 1, 0, 1]))
     assert Equal().split(tokens, torch.zeros(6, 9), Budget.parse(1)).total.tolist() == [0, 0, 1, 1, 0, 0]
+
+
+def test_an_image_that_is_full_ends_nothing():
+    valid = torch.arange(9) < torch.tensor([1, 9, 9, 9])[:, None]
+    tokens = VisualTokens(torch.zeros(4, 9, 1), valid=valid, group=torch.tensor([0, 1, 1, 1]))
+    assert Equal().split(tokens, torch.zeros(4, 9), Budget.parse(2)).total.tolist() == [1, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("total", "important", "merged", "parts"),
+    [(10, 0.5, 0.25, (5, 2, 3)), (10, 0.5, 1.0, (0, 0, 10)), (9, 1.0, 0.5, (4, 0, 5)), (3, 0.0, 0.1, (0, 3, 0))],
+)
+def test_merged_is_the_nearest_and_comes_before_important(total, important, merged, parts):
+    tokens = VisualTokens(torch.zeros(1, 12, 1))
+    split = Equal(important=important, merged=merged).split(tokens, torch.zeros(1, 12), Budget.parse(total))
+    assert (split.important.item(), split.diverse.item(), split.merged.item()) == parts
+
+
+@pytest.mark.parametrize("kind", [Proportional, GlobalPool])
+def test_other_splitters_divide_a_count_as_equal_does(kind):
+    tokens, scores = VisualTokens(torch.zeros(1, 12, 1)), torch.ones(1, 12)
+    split = kind(important=0.5, merged=0.25).split(tokens, scores, Budget.parse(10))
+    assert (split.important.item(), split.diverse.item(), split.merged.item()) == (5, 2, 3)
+
+
+def test_of_what_an_image_asks_for_a_share_is_important():
+    tokens, scores = VisualTokens(torch.zeros(1, 12, 1)), (torch.arange(12) < 8).float()[None]
+    split = Adaptive(by="entropy", important=0.7, residual=1).split(tokens, scores, Budget.parse(10))
+    assert (split.important.item(), split.diverse.item(), split.merged.item()) == (5, 3, 1)
+    assert Adaptive().adaptive
+
+
+def test_counts_of_no_rows_are_whole_numbers_too():
+    split = Equal().split(VisualTokens(torch.zeros(0, 6, 1)), torch.zeros(0, 6), Budget.parse(3))
+    assert {part.dtype for part in (split.important, split.diverse, split.merged)} == {torch.int64}
 
 
 @settings(deadline=None, max_examples=60)
@@ -181,3 +217,51 @@ def test_the_budget_is_a_ceiling(tokens, budget, by, residual):
         kept, everything = split.total[rows].sum(), tokens.counts[rows].sum()
         wish = int(wanted[rows].minimum(tokens.counts[rows]).sum())
         assert kept == (total if total == everything else min(total, max(1, wish)))
+
+
+# --- by what a thumbnail sees ----------------------------------------------------------------------------------------
+
+
+def of_two_images():
+    """A thumbnail with two crops, a row without one, and four crops, padded left and right, whose thumbnail is last."""
+    cell = torch.arange(9)
+    own = torch.stack([cell // 3, cell % 3], -1)  # [N, 2]
+    corners = [(0, 0), (0, 0), (0, 3), (0, 0), (0, -1), (0, 2), (3, -1), (3, 2), (0, 0)]
+    canvas = torch.tensor([[3, 3], [3, 6], [3, 6], [3, 3], *[[6, 4]] * 4, [3, 3]])
+    place = own + torch.tensor(corners)[:, None]
+    valid = ((place >= 0) & (place < canvas[:, None])).all(-1)
+    overview = torch.tensor([True, *[False] * 7, True])
+    cues = {"cls_logits": torch.rand(9, 9, generator=torch.Generator().manual_seed(0))}
+    rest = {"canvas": canvas, "overview": overview, "group": torch.tensor([0, 0, 0, 5, 2, 2, 2, 2, 2])}
+    return VisualTokens(torch.zeros(9, 9, 1), cues, valid, place.masked_fill(~valid[..., None], -1), **rest)
+
+
+def seen(tokens, thumbnail, crop):
+    """The sum of a thumbnail's scores over those of its tokens that lie in the crop."""
+    size, canvas = tokens.canvas[thumbnail].tolist(), tokens.canvas[crop].tolist()
+    cells, total = tokens.place[crop].tolist(), 0.0
+    for place, score in zip(
+        tokens.place[thumbnail].tolist(), tokens.cue("cls_logits")[thumbnail].tolist(), strict=True
+    ):
+        total += score * ([int((at + 0.5) * canvas[axis] / size[axis]) for axis, at in enumerate(place)] in cells)
+    return total
+
+
+@pytest.mark.parametrize("temperature", [1.0, 10.0])
+def test_crops_weigh_what_their_thumbnail_sees_in_them(temperature):
+    tokens = of_two_images()
+    wanted = [9.0, 0, 0, 9, 0, 0, 0, 0, 9]
+    for thumbnail, crops in ((0, [1, 2]), (8, [4, 5, 6, 7])):
+        shares = (torch.tensor([seen(tokens, thumbnail, crop) for crop in crops]) / temperature).softmax(0)
+        for crop, share in zip(crops, shares.tolist(), strict=True):
+            wanted[crop] = int(tokens.counts[crop]) * (1 + share - 1 / len(crops))
+    assert ThumbnailGuided(temperature=temperature).weights(tokens) == pytest.approx(wanted)
+    split = ThumbnailGuided(important=0.5).split(tokens, torch.zeros(9, 9), Budget.parse("50%"))
+    assert [int(split.total[rows].sum()) for rows, _ in Budget.parse("50%").units(tokens)] == [14, 5, 17]
+    assert torch.equal(split.important, split.total // 2)
+    assert not split.merged.any()
+
+
+def test_rows_without_a_thumbnail_weigh_what_they_hold():
+    assert ThumbnailGuided().weights(VisualTokens(torch.zeros(2, 6, 1))) == [6, 6]
+    assert ThumbnailGuided().weights(VisualTokens(torch.zeros(0, 6, 1))) == []

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokenprune.cli.options import AsJson, Debug, Device, DtypeName, ModelName, NewTokens, Pipelines, PositionIds
-from tokenprune.cli.terminal import CommandError, print_json, reported, stderr, stdout
+from tokenprune.cli.models import few_threads
+from tokenprune.cli.options import (
+    AsJson,
+    ColumnNames,
+    Debug,
+    Device,
+    DtypeName,
+    Images,
+    ModelName,
+    NewTokens,
+    Pipelines,
+    PositionIds,
+)
+from tokenprune.cli.questions import all_asked
+from tokenprune.cli.tasks import columns_of
+from tokenprune.cli.terminal import print_json, reported, stderr, stdout
 from tokenprune.cli.viewing import Amounts
 
 if TYPE_CHECKING:
@@ -22,17 +35,22 @@ if TYPE_CHECKING:
 Source = Annotated[
     str,
     typer.Argument(
-        help="A picture; a drawn scene such as sparse:0, or several, sparse:0-4; or rows in a JSONL file.",
-        metavar="IMAGE|SET:NUMBERS|FILE",
+        help="A picture; a drawn scene such as sparse:0, or several, sparse:0-4; or a task as in tokenprune eval: a "
+        "JSONL, JSON, CSV or parquet file, a folder, sparse, crowded.",
+        metavar="IMAGE|SET:NUMBERS|TASK",
     ),
 ]
 Questions = Annotated[
     list[str] | None,
-    typer.Option("--prompt", metavar="TEXT", help="A question; may be repeated.", show_default="those of the task"),
+    typer.Option(
+        "--prompt",
+        metavar="TEXT",
+        help="A question, may be repeated; of a task, what is made of its questions: {question} stands for one.",
+        show_default="those of the task",
+    ),
 ]
 PageOut = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the page goes.")]
 Most = Annotated[int, typer.Option("--questions", min=1, help="How many of a task are asked.")]
-SCENES = re.compile(r"(sparse|crowded):(\d{1,6})-(\d{1,6})")
 
 
 def compare(
@@ -44,6 +62,8 @@ def compare(
     positions: PositionIds = None,
     max_new_tokens: NewTokens = None,
     questions: Most = 20,
+    columns: ColumnNames = "",
+    images: Images = None,
     device: Device = None,
     dtype: DtypeName = None,
     out: PageOut = Path("compare.html"),
@@ -51,17 +71,16 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Answer the same questions with several pipelines and budgets, side by side, with the tokens that they keep."""
-    with reported(debug):
+    with reported(debug), few_threads(model):
         from tokenprune.cli import looking
         from tokenprune.cli.pages import check_page, named, write_page
 
         check_page(out)
         lines = looking.pipelines_of(pipelines, budgets, positions)
-        asked = _asked(source, prompt or [], questions)
+        asked = all_asked(source, prompt or [], questions, columns_of(columns, images))
         if model is None:
             looking.check_embedded(asked[0].image, [one.question for one in asked])
-        with looking.few_threads(model is None):
-            found = _answered(looking.model_of(model, device, dtype), asked, lines, max_new_tokens)
+        found = _answered(looking.model_of(model, device, dtype), asked, lines, max_new_tokens)
         facts = {"model": named(model), "asked": f"{len(found)} question{'s' * (len(found) != 1)}"}
         write_page(out, f"Answers about {Path(source).name}", facts, looking.listed(budgets, "--budgets"), found)
         _print(found, source, model or "embedded", out, as_json)
@@ -76,45 +95,6 @@ def _answered(model: tuple[Any, Any], asked: Sequence[Asked], lines: Any, new_to
     found: list[Looked] = []
     for one in track(asked, "asking", console=stderr(), transient=True):
         found.append(looked(*model, one, lines, new_tokens, say=True, before=found[-1] if found else None))
-    return found
-
-
-def _asked(source: str, prompts: Sequence[str], most: int) -> list[Asked]:
-    """What is to be asked: prompts about a picture, or those of scenes or of a task.
-
-    Raises:
-        BadParameter: a picture without a question, or an empty one.
-        CommandError: there is nothing there that can be asked about.
-    """
-    from tokenprune.cli.pictures import opened
-    from tokenprune.cli.questions import SCENE, Asked, of_rows
-
-    if any(not one.strip() for one in prompts):
-        raise typer.BadParameter("the prompt is empty", param_hint="--prompt")
-    several, single = SCENES.fullmatch(source), SCENE.fullmatch(source)
-    if several:
-        return _of_scenes(several[1], range(int(several[2]), int(several[3]) + 1), prompts)[:most]
-    if single:
-        return _of_scenes(single[1], [int(single[2])], prompts)[:most]
-    if Path(source).suffix.lower() == ".jsonl":
-        return of_rows(Path(source), most)
-    if not prompts:
-        raise typer.BadParameter("a picture needs a question; say --prompt TEXT", param_hint="--prompt")
-    image = opened(Path(source))
-    return [Asked(Path(source).name, image, one) for one in prompts]
-
-
-def _of_scenes(kind: str, numbers: Sequence[int], prompts: Sequence[str]) -> list[Asked]:
-    from tokenprune.cli.questions import Asked
-    from tokenprune.scenes import draw
-
-    if not numbers:
-        raise CommandError("a range of scenes goes upwards, as in sparse:0-4")
-    scenes, found = [draw(number, kind) for number in numbers], []
-    for scene in scenes:
-        own = [(one.text, one.answer) for one in scene.questions(scene.seed)]
-        for text, answer in [(text, None) for text in prompts] or own:
-            found.append(Asked(f"scene {kind}:{scene.index}", scene.image, text, answer))
     return found
 
 
@@ -179,16 +159,16 @@ def _agreement(found: Sequence[Looked]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    known = [one for one in found if one.asked.expected is not None]
+    known = [one for one in found if one.asked.answers]
     heads = ("pipeline", "budget", "as with all", *(("right",) if known else ()))
     table = Table(*heads, box=None, header_style="bold", padding=(0, 2, 0, 0))
     if known:
-        right = sum(one.full == one.asked.expected for one in known)
+        right = sum(one.asked.right(one.full) for one in known)
         table.add_row("all tokens", "", f"{len(found)} of {len(found)}", f"{right} of {len(known)}")
     for row, line in enumerate(found[0].kept):
         for at, kept in enumerate(line):
             same = sum(one.kept[row][at].said == one.full for one in found)
-            right = sum(one.kept[row][at].said == one.asked.expected for one in known)
+            right = sum(one.asked.right(one.kept[row][at].said) for one in known)
             cells = [f"{same} of {len(found)}", *([f"{right} of {len(known)}"] if known else [])]
             table.add_row(Text(kept.pipeline.name, "cyan"), str(kept.pipeline.budget), *cells)
     return table

@@ -10,14 +10,14 @@ import typer
 
 from tokenprune.cli.figures import share, short
 from tokenprune.cli.inspecting import image_size
-from tokenprune.cli.lists import listed
-from tokenprune.cli.options import AsJson, Budgets, Debug, Dtype, ImageSize, ModelSize, Pipelines, TextTokens
-from tokenprune.cli.running import configured
-from tokenprune.cli.terminal import note, print_json, reported, stderr, stdout
+from tokenprune.cli.options import AllPipelines, AsJson, Budgets, Debug, Dtype, ImageSize, ModelSize, TextTokens
+from tokenprune.cli.tasks import cells_of
+from tokenprune.cli.terminal import CommandError, note, print_json, reported, stderr, stdout
+from tokenprune.errors import TokenpruneError
 
 if TYPE_CHECKING:
+    from tokenprune.measure.cells import Cell
     from tokenprune.measure.costs import Cost, Subject
-    from tokenprune.pipeline import Pipeline
 
 MIB = 2**20
 
@@ -33,7 +33,7 @@ class Counting(StrEnum):
 
 def flops(
     model: ModelSize,
-    pipelines: Pipelines = "vispruner",
+    pipelines: AllPipelines = "vispruner",
     budgets: Budgets = None,
     image: ImageSize = None,
     text: TextTokens = 59,
@@ -47,11 +47,10 @@ def flops(
         from tokenprune.cli.models import quiet_transformers
 
         size = None if image is None else image_size(image)
-        names = listed(pipelines, "--pipelines")
-        most = (None,) if budgets is None else tuple(listed(budgets, "--budgets"))
-        chosen = [configured(name, budget, None) for name in names for budget in most]
+        cells = cells_of(pipelines, budgets)[1:]
         with stderr().status("counting"), quiet_transformers():
-            report = counted(model, chosen, size, text, convention.value, dtype.value)
+            report = counted(model, cells, size, text, convention.value, dtype.value)
+        _check(report)
         print_json(report) if as_json else _print(report)
         if report["note"]:
             note("note", report["note"])
@@ -59,7 +58,7 @@ def flops(
 
 def counted(
     model: str,
-    pipelines: Sequence[Pipeline],
+    cells: Sequence[Cell],
     size: tuple[int, int] | None = None,
     text: int = 59,
     convention: str = "measured",
@@ -69,7 +68,7 @@ def counted(
 
     Args:
         model: see `described`.
-        pipelines: each with its budget.
+        cells: pipelines with their budgets, as `grid` makes them; for one that cannot be counted a line says why.
         size: (height, width) of the image in pixels. None: one that suits the model.
         text: tokens of text in the prompt.
         convention: a name in `CONVENTIONS`.
@@ -81,7 +80,8 @@ def counted(
 
     subject = Subject(described(model), size, text)
     kind, width = _dtype(subject, dtype)
-    lines = [subject.full(), *(subject.pruned(one) for one in pipelines)]
+    lines = [_line(subject, subject.full(), convention, width)]
+    lines += [_cell(subject, cell, convention, width) for cell in cells]
     return {
         "model": model,
         "class": type(subject.model).__name__,
@@ -92,7 +92,7 @@ def counted(
         "convention": convention,
         "scope": CONVENTIONS[convention].scope,
         "note": subject.note,
-        "lines": [_line(subject, cost, convention, width) for cost in lines],
+        "lines": lines,
     }
 
 
@@ -103,6 +103,27 @@ def _dtype(subject: Subject, asked: str) -> tuple[str, int]:
     said = getattr(subject.described.config, "dtype", None) if asked == "auto" else asked
     name = str(said or "bfloat16").removeprefix("torch.")
     return name, int(getattr(torch, name).itemsize)
+
+
+def _cell(subject: Subject, cell: Cell, convention: str, width: int) -> dict[str, Any]:
+    """A line of figures, or of the reason why there are none."""
+    if cell.made is None:
+        return {"pipeline": cell.pipeline, "budget": cell.budget, "reason": cell.reason}
+    try:
+        return _line(subject, subject.pruned(cell.made), convention, width)
+    except TokenpruneError as problem:
+        budget = str(cell.made.budget or "as written")
+        return {"pipeline": cell.pipeline, "budget": budget, "reason": " ".join(str(problem).split())}
+
+
+def _check(report: dict[str, Any]) -> None:
+    """See whether there is any figure besides those of the unpruned model.
+
+    Raises:
+        CommandError: there is none; it says all reasons.
+    """
+    if all("reason" in line for line in report["lines"][1:]):
+        raise CommandError("; ".join(dict.fromkeys(line["reason"] for line in report["lines"][1:])))
 
 
 def _line(subject: Subject, cost: Cost, convention: str, width: int) -> dict[str, Any]:
@@ -145,12 +166,15 @@ def _print(report: dict[str, Any]) -> None:
     table.add_column("FLOPs", min_width=13)
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
-    full = report["lines"][0]
+    full, notes = report["lines"][0], dict[str, int]()
     for line in report["lines"]:
-        cells = _cells(line, full)
+        empty = {"tokens": f"- [{notes.setdefault(line['reason'], len(notes) + 1)}]"} if "reason" in line else None
+        cells = empty or _cells(line, full)
         name = f"{line['pipeline']} {line['budget']}" if line["pipeline"] else "all tokens"
-        table.add_row(Text(name, "cyan"), *(cells[head] for head in heads))
+        table.add_row(Text(name, "cyan"), *(cells.get(head, "") for head in heads))
     stdout().print(table)
+    for reason, number in notes.items():
+        stdout().print(f"\n[{number}] {reason}", markup=False, soft_wrap=True)
 
 
 def _cells(line: dict[str, Any], full: dict[str, Any]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokenprune.cli.figures import share
+from tokenprune.cli.models import few_threads
 from tokenprune.cli.options import AsJson, Debug, Index, Scenes, SceneSet, Set, Sheet
 from tokenprune.cli.terminal import print_json, reported, stderr, stdout
 
@@ -30,14 +31,14 @@ def demo(
     debug: Debug = False,
 ) -> None:
     """Ask the embedded model about a drawn scene, with all tokens and with few, and draw what was kept."""
-    with reported(debug):
+    with reported(debug), few_threads(None):
         from tokenprune.cli.comparison import compared, drawn
-        from tokenprune.cli.models import few_threads, quiet_transformers
+        from tokenprune.cli.models import quiet_transformers
         from tokenprune.cli.pictures import check_target, save
         from tokenprune.scenes import draw
 
         check_target(out)
-        with stderr().status("asking the embedded model"), quiet_transformers(), few_threads(True):
+        with stderr().status("asking the embedded model"), quiet_transformers():
             report = compared(draw(index, kind.value), [draw(number, kind.value) for number in range(scenes)])
         save(drawn(report), out)
         if as_json:

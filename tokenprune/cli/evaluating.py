@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokenprune.cli import completing
 from tokenprune.cli.evaluation import Run, write
-from tokenprune.cli.options import AsJson, Debug, Device, DtypeName, ModelName, NewTokens
+from tokenprune.cli.models import few_threads
+from tokenprune.cli.options import (
+    AllPipelines,
+    AsJson,
+    ColumnNames,
+    Debug,
+    Device,
+    DtypeName,
+    Images,
+    ModelName,
+    NewTokens,
+)
 from tokenprune.cli.tasks import cells_of, columns_of, tasks_of
 from tokenprune.cli.terminal import CommandError, print_json, reported, stdout
 
@@ -22,15 +32,6 @@ if TYPE_CHECKING:
     from tokenprune.measure.tables import Grid
     from tokenprune.measure.task import Task
 
-Names = Annotated[
-    str,
-    typer.Option(
-        "--pipelines",
-        metavar="NAMES",
-        help="Names or YAML files, with commas; 'all' are those installed.",
-        autocompletion=completing.several_pipelines,
-    ),
-]
 Budgets = Annotated[str, typer.Option("--budgets", metavar="LIST", help="Tokens kept of an image: 64,11.1%,...")]
 TaskName = Annotated[
     str,
@@ -51,17 +52,6 @@ MetricName = Annotated[
 Template = Annotated[
     str, typer.Option("--prompt", metavar="TEXT", help="What is made of a question; {question} stands for it.")
 ]
-ColumnNames = Annotated[
-    str,
-    typer.Option(
-        "--columns",
-        metavar="LIST",
-        help="Columns of a file, such as image=photo,answer=label; roles: image, question, answer, key, kind, choices.",
-    ),
-]
-Images = Annotated[
-    Path | None, typer.Option("--images", metavar="DIR", help="Where paths of images begin.", show_default="the file's")
-]
 Seeds = Annotated[int, typer.Option(min=1, help="How many, of pipelines that draw at random.")]
 Batch = Annotated[int, typer.Option(min=1, help="Questions asked at once.")]
 Share = Annotated[
@@ -72,7 +62,7 @@ Plot = Annotated[bool, typer.Option("--plot", help="Draw plot.svg too; needs the
 
 def evaluating(
     task: TaskName = "scenes",
-    pipelines: Names = "vispruner,fastervlm,divprune,random,uniform,pool,none",
+    pipelines: AllPipelines = "vispruner,fastervlm,divprune,random,uniform,pool,none",
     budgets: Budgets = "50%,25%,11.1%,5.6%,2.8%",
     positions: Policies = None,
     seeds: Seeds = 3,
@@ -93,7 +83,7 @@ def evaluating(
     debug: Debug = False,
 ) -> None:
     """Compare pipelines and budgets by the answers they leave right, on drawn scenes or on rows of your own."""
-    with reported(debug):
+    with reported(debug), few_threads(model):
         _check(prompt, out, plot)
         tasks = tasks_of(task, metric, columns_of(columns, images), questions)
         cells = cells_of(pipelines, budgets, positions, seeds)
@@ -145,7 +135,7 @@ def _table(grid: Grid) -> Table:
 
     table = Table(box=SIMPLE, show_edge=False, pad_edge=False, header_style="bold")
     for number, head in enumerate(("pipeline", *grid.heads)):
-        table.add_column(head, justify="right" if number else "left", no_wrap=bool(number))
+        table.add_column(head, justify="right" if number else "left", no_wrap=bool(number), overflow="fold")
     for line in grid.lines:
         table.add_row(*map(Text, line))
     return table

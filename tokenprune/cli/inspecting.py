@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokenprune.cli.options import AsJson, Debug
-from tokenprune.cli.terminal import CommandError, note, print_json, reported, stderr, stdout
+from tokenprune.cli.terminal import CommandError, print_json, reported, stderr, stdout
 
 if TYPE_CHECKING:
     from tokenprune.inspection import Inspection
@@ -23,23 +23,27 @@ def inspect(
         str | None,
         typer.Option("--image", metavar="WxH|FILE", help="Count the tokens of an image of this size, as in 640x480."),
     ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option("--frames", metavar="N", min=1, help="Count those of a video of N frames of that size too."),
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Say what can be pruned of a model, from its config alone; no weights are read."""
     with reported(debug):
         size = None if image is None else image_size(image)
+        if frames and size is None:
+            raise CommandError("--frames counts frames of the size that --image says, as in --image 640x480 --frames 8")
         from tokenprune.cli.models import quiet_transformers
         from tokenprune.inspection import inspect_model
 
         with stderr().status("laying out the model"), quiet_transformers():
-            found = inspect_model(model, size)
+            found = inspect_model(model, size, frames)
         if as_json:
             print_json(found.to_dict())
         else:
             _print(found)
-        if size and found.refused is None and found.placeholders is None:
-            note("note", "how many tokens that image has, only a run of this model tells")
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -87,7 +91,22 @@ def _facts(found: Inspection) -> dict[str, str]:
         facts["CLS token"] = {None: "none", "own": "read in a way of its own"}.get(found.cls, str(found.cls))
         facts["cues"] = ", ".join(found.cues.values())
     facts |= {"layout": str(found.layout), "positions": str(found.positions)}
-    if (asked := found.placeholders) is not None:
-        note = f" ({asked.note})" if asked.note else ""
-        facts["tokens"] = f"{asked.count} for {asked.width} x {asked.height} pixels{note}"
-    return facts
+    if found.videos is not None:
+        facts["videos"] = found.videos.how
+    return facts | _counts(found)
+
+
+def _counts(found: Inspection) -> dict[str, str]:
+    """Tokens of the image and of the video that were asked about."""
+    if (asked := found.placeholders) is None:
+        return {}
+    pixels, video = f"{asked.width} x {asked.height} pixels", found.videos
+    counts = {"tokens": _counted(asked.count, f"for {pixels}", asked.note)}
+    if video is not None and video.frames is not None:
+        what = f"for {video.frames} frames of {pixels}, {video.rows} rows"
+        counts["of a video"] = _counted(video.count, what, video.note)
+    return counts
+
+
+def _counted(count: int | None, what: str, note: str) -> str:
+    return f"not known {what}: {note}" if count is None else f"{count} {what}" + (f" ({note})" if note else "")

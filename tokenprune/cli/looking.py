@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from tokenprune.cli.asking import prepared, read, said
 from tokenprune.cli.lists import listed as listed
 from tokenprune.cli.models import check_words, loaded, quiet_transformers
-from tokenprune.cli.models import few_threads as few_threads
 from tokenprune.cli.options import Dtype, Positions
 from tokenprune.cli.questions import Asked
 from tokenprune.cli.running import configured

@@ -50,20 +50,22 @@ def quiet_transformers(bars: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def few_threads(embedded: bool) -> Iterator[None]:
-    """One thread for the embedded model, which is slower on many, on busy machines several times; all for others.
+def few_threads(model: str | None) -> Iterator[None]:
+    """One thread while the embedded model runs, which is several times slower on many; then as many as before.
 
-    What ``OMP_NUM_THREADS`` asks for holds.
+    Nothing changes for any other ``model``, nor where OMP_NUM_THREADS or MKL_NUM_THREADS says how many.
     """
+    if model is not None or os.environ.keys() & {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}:
+        yield
+        return
     import torch
 
-    threads = torch.get_num_threads()
-    if embedded and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 def loaded(source: str, device: str | None, dtype: str) -> tuple[Any, Any]:

@@ -103,6 +103,15 @@ Pipelines = Annotated[
         autocompletion=completing.several_pipelines,
     ),
 ]
+AllPipelines = Annotated[
+    str,
+    typer.Option(
+        "--pipelines",
+        metavar="NAMES",
+        help="Names or YAML files, with commas; 'all' are those installed.",
+        autocompletion=completing.several_pipelines,
+    ),
+]
 Budgets = Annotated[
     str | None,
     typer.Option(
@@ -117,3 +126,14 @@ ImageSize = Annotated[
     typer.Option("--image", metavar="WxH|FILE", help="Size of the image.", show_default="one that suits the model"),
 ]
 TextTokens = Annotated[int, typer.Option("--text", min=1, help="Tokens of text in the prompt.")]
+ColumnNames = Annotated[
+    str,
+    typer.Option(
+        "--columns",
+        metavar="LIST",
+        help="Columns of a file, such as image=photo,answer=label; roles: image, question, answer, key, kind, choices.",
+    ),
+]
+Images = Annotated[
+    Path | None, typer.Option("--images", metavar="DIR", help="Where paths of images begin.", show_default="the file's")
+]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tokenprune.cli.figures import share, short
+from tokenprune.cli.models import few_threads
 from tokenprune.cli.options import (
     AsJson,
     BudgetText,
@@ -30,6 +31,7 @@ from tokenprune.cli.terminal import note, print_json, reported, stderr, stdout
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from tokenprune.budget import Budget
     from tokenprune.cli.asking import Both
     from tokenprune.pipeline import Pipeline
     from tokenprune.receipt import Receipt
@@ -50,7 +52,7 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Ask a model about an image, with all its tokens and with those that a pipeline keeps."""
-    with reported(debug):
+    with reported(debug), few_threads(model):
         picture = _checked(image, prompt, model is None, out)
         chosen = configured(pipeline, budget, positions)
         both, processor = _asked(model, device, dtype, chosen, picture, prompt, max_new_tokens)
@@ -89,8 +91,19 @@ def configured(pipeline: str, budget: str | None, positions: Positions | None) -
 
     changes: dict[str, Any] = {} if positions is None else {"positions": positions.value}
     if budget is not None:
-        changes["budget"] = tokenprune.Budget.parse(_number(budget))
+        changes["budget"] = budget_of(budget)
     return tokenprune.load(pipeline, **changes)
+
+
+def budget_of(text: str) -> Budget:
+    """The budget that an option writes: an int, a float, or a text as in a YAML file.
+
+    Raises:
+        BudgetError: it has no meaning.
+    """
+    from tokenprune.budget import Budget
+
+    return Budget.parse(_number(text))
 
 
 def _number(text: str) -> int | float | str:
@@ -114,7 +127,7 @@ def _asked(
 ) -> tuple[Both, Any]:
     """Both answers, and the model's processor."""
     from tokenprune.cli.asking import ask_both
-    from tokenprune.cli.models import few_threads, loaded, quiet_transformers
+    from tokenprune.cli.models import loaded, quiet_transformers
     from tokenprune.scenes import folder
 
     with stderr().status("loading the model"), quiet_transformers(bars=source is not None and sys.stderr.isatty()):
@@ -122,7 +135,7 @@ def _asked(
             model, processor = loaded(str(folder()), device or "cpu", (dtype or Dtype.float32).value)
         else:
             model, processor = loaded(source, device, (dtype or Dtype.auto).value)
-    with stderr().status("asking"), few_threads(source is None):
+    with stderr().status("asking"):
         return ask_both(model, processor, pipeline, picture, prompt, new_tokens), processor
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tokenprune.cli.lists import listed
+from tokenprune.cli.running import budget_of
 from tokenprune.cli.terminal import note
 
 if TYPE_CHECKING:
@@ -51,16 +52,13 @@ def tasks_of(source: str, metric: str, columns: Columns, questions: int | None) 
     return [checked(found)]
 
 
-def cells_of(pipelines: str, budgets: str, positions: str | None, seeds: int) -> list[Cell]:
-    """The grid that the options ask for; a budget is read as in a YAML file."""
-    import yaml
-
-    from tokenprune.budget import Budget
+def cells_of(pipelines: str, budgets: str | None, positions: str | None = None, seeds: int = 1) -> list[Cell]:
+    """The grid that the options ask for, the unpruned model first; without budgets each pipeline has its own."""
     from tokenprune.measure.cells import grid
     from tokenprune.registry import list_pipelines
 
     names = [name for one in listed(pipelines, "--pipelines") for name in (list_pipelines() if one == "all" else [one])]
-    amounts = [Budget.parse(yaml.safe_load(text)) for text in listed(budgets, "--budgets")]
+    amounts = [None] if budgets is None else [budget_of(text) for text in listed(budgets, "--budgets")]
     policies: list[Any] = [*listed(positions, "--positions")] if positions else [None]
     if wrong := {*policies} - {None, "keep", "renumber"}:
         raise typer.BadParameter(f"no policy {wrong.pop()!r}; there are keep and renumber", param_hint="--positions")

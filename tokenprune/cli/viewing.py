@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokenprune.cli.figures import share
+from tokenprune.cli.models import few_threads
 from tokenprune.cli.options import AsJson, Debug, Device, DtypeName, ModelName, Pipelines, PositionIds
 from tokenprune.cli.terminal import print_json, reported, stdout
 
@@ -48,7 +49,7 @@ def view(
     debug: Debug = False,
 ) -> None:
     """Draw which tokens of a picture pipelines keep under budgets: a contact sheet, and a page with a slider."""
-    with reported(debug):
+    with reported(debug), few_threads(model):
         from tokenprune.cli import looking
         from tokenprune.cli.pages import check_page
         from tokenprune.cli.pictures import check_target
@@ -58,8 +59,9 @@ def view(
         check_page(page)
         lines = looking.pipelines_of(pipelines, budgets, positions)
         asked = _asked(image, prompt, model is None)
-        with looking.few_threads(model is None):
-            found = looking.looked(*looking.model_of(model, device, dtype), asked, lines, None, say=False)
+        if model is None:
+            looking.check_embedded(asked.image, [asked.question])
+        found = looking.looked(*looking.model_of(model, device, dtype), asked, lines, None, say=False)
         _write(found, model, looking.listed(budgets, "--budgets"), remark, out, page)
         _print(found, {"image": image, "model": model or "embedded", "sheet": str(out), "page": str(page)}, as_json)
 
@@ -75,22 +77,16 @@ def _write(found: Looked, model: str | None, budgets: list[str], remark: str, ou
 
 
 def _asked(image: str, prompt: str | None, embedded: bool) -> Any:
-    """What is asked about which picture."""
-    from tokenprune.cli.looking import check_embedded
     from tokenprune.cli.models import EXAMPLES
     from tokenprune.cli.pictures import opened
     from tokenprune.cli.questions import Asked, scene_of
 
     if prompt is not None and not prompt.strip():
         raise typer.BadParameter("the prompt is empty", param_hint="--prompt")
-    asked = scene_of(image)
-    if asked is not None:
-        asked = Asked(asked.heading, asked.image, prompt or asked.question)
-    else:
-        asked = Asked(Path(image).name, opened(Path(image)), prompt or (EXAMPLES[0] if embedded else PLAIN))
-    if embedded:
-        check_embedded(asked.image, [asked.question])
-    return asked
+    scene = scene_of(image)
+    if scene is not None:
+        return Asked(scene.heading, scene.image, prompt or scene.question)
+    return Asked(Path(image).name, opened(Path(image)), prompt or (EXAMPLES[0] if embedded else PLAIN))
 
 
 def _print(found: Looked, where: dict[str, str], as_json: bool) -> None:

@@ -52,14 +52,14 @@ class Cell:
 
 def grid(
     pipelines: Sequence[str],
-    budgets: Sequence[BudgetField],
+    budgets: Sequence[BudgetField | None],
     positions: Sequence[str | None] = (None,),
     seeds: int = 1,
 ) -> list[Cell]:
     """The unpruned model first, and then each pipeline with each budget and policy.
 
     A pipeline that keeps nothing where it drops, as ``none``, is asked with its own budget alone; one that draws at
-    random is asked with each seed. A cell that cannot be made says why.
+    random is asked with each seed. A cell that cannot be made says why. A budget of None is each pipeline's own.
 
     Raises:
         TokenpruneError: a pipeline does not load, whatever its budget.

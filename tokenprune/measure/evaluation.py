@@ -12,7 +12,7 @@ from tokenprune.errors import TokenpruneError
 from tokenprune.measure.asking import Asker, Said
 from tokenprune.measure.cells import FULL, Cell
 from tokenprune.measure.ledger import Ledger, Line
-from tokenprune.measure.row import Row
+from tokenprune.measure.row import Row, broken
 from tokenprune.measure.sharing import Grouped, grouped, shares
 from tokenprune.measure.task import Task
 from tokenprune.once import encoding_once
@@ -103,16 +103,15 @@ class _Batch:
 
     def _opened(self, cells: Sequence[Cell]) -> tuple[list[Row], list[Image]]:
         """The rows whose image can be read, and the images; the others are noted."""
-        rows, images, broken = [], [], []
+        rows, images, unread = [], [], []
         for row in self.rows:
             try:
                 images.append(row.open())
                 rows.append(row)
             except (OSError, ValueError) as problem:
-                reason = f"broken image: {' '.join(str(problem).split())}"
-                broken.append({"row": row.key, "skipped": reason})
+                unread.append({"row": row.key, "skipped": broken(problem)})
                 self.advance(len(cells))
-        self.ledger.add([line for line in broken if self.ledger.skipped.get(line["row"]) != line["skipped"]])
+        self.ledger.add([line for line in unread if self.ledger.skipped.get(line["row"]) != line["skipped"]])
         return rows, images
 
     def _lines(self, cell: Cell, rows: Sequence[Row], inputs: Any, full: Said, alike: Grouped | None) -> list[Line]:

@@ -22,7 +22,10 @@ def read_records(path: Path) -> list[Record]:
     path = _table_in(path) if path.is_dir() else path
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise TaskError(f"cannot read the table {str(path)!r}: its name ends in none of {', '.join(READERS)}")
+        raise TaskError(
+            f"cannot read the table {str(path)!r}: its name ends in none of {', '.join(READERS)}; tasks that need no "
+            "table are scenes, sparse and crowded"
+        )
     if not path.is_file():
         raise TaskError(f"there is no table at {str(path)!r}")
     try:
@@ -50,7 +53,7 @@ def _table_in(folder: Path) -> Path:
 
 def _jsonl(path: Path) -> list[Record]:
     found: list[Record] = []
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 found.append(_mapping(_parsed(line, path, number), path, number))
@@ -65,7 +68,7 @@ def _parsed(line: str, path: Path, number: int) -> Any:
 
 
 def _json(path: Path) -> list[Record]:
-    data = json.loads(path.read_text(encoding="utf-8"))
+    data = json.loads(path.read_text(encoding="utf-8-sig"))
     if not isinstance(data, list):
         raise TaskError(f"{str(path)!r} holds a {type(data).__name__}; a table is a list of objects")
     return [_mapping(one, path, number) for number, one in enumerate(data, 1)]
@@ -79,7 +82,10 @@ def _mapping(value: Any, path: Path, number: int) -> Record:
 
 def _csv(path: Path) -> list[Record]:
     with path.open(encoding="utf-8-sig", newline="") as lines:
-        rows = list(csv.DictReader(lines, strict=True))
+        reader = csv.DictReader(lines, strict=True)
+        rows, names = list(reader), reader.fieldnames or ()
+    if twice := next((name for name in names if list(names).count(name) > 1), None):
+        raise TaskError(f"{str(path)!r} has several columns {twice!r}; a name stands for one")
     for number, row in enumerate(rows, 1):
         if None in row or None in row.values():
             raise TaskError(f"row {number} of {str(path)!r} has another number of fields than its heading")

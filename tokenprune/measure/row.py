@@ -37,3 +37,8 @@ class Row:
     def digest(self) -> str:
         """Eight digits that change with the question or the name of the image."""
         return hashlib.sha256(f"{self.image}\n{self.question}".encode()).hexdigest()[:8]
+
+
+def broken(problem: Exception) -> str:
+    """Why a row whose image could not be opened is left out."""
+    return f"broken image: {' '.join(str(problem).split())}"

@@ -61,13 +61,24 @@ def checked(task: Task) -> Task:
         raise TaskError(f"the task {task.name!r} has no questions to ask{f' ({why}, ...)' if why else ''}")
     if len({row.key for row in task.rows}) < len(task.rows):
         raise TaskError(f"the task {task.name!r} has several rows of one key; name a column of unique ones, or none")
-    if task.metric.judges.startswith("yes_no"):
-        odd = next((row for row in task.rows if row.answers[0].strip().lower().rstrip(".") not in ("yes", "no")), None)
+    for judges, fits, what in (
+        ("yes_no", _yes_no, "yes or no"),
+        ("letter", _letter, "the letter of a choice, from A on"),
+    ):
+        odd = next((row for row in task.rows if task.metric.judges.startswith(judges) and not fits(row)), None)
         if odd is not None:
-            raise TaskError(
-                f"{task.metric.name} needs answers that are yes or no; row {odd.key} has {odd.answers[0]!r}"
-            )
+            raise TaskError(f"{task.metric.name} needs answers that are {what}; row {odd.key} has {odd.answers[0]!r}")
     return task
+
+
+def _yes_no(row: Row) -> bool:
+    return row.answers[0].strip().lower().rstrip(".") in ("yes", "no")
+
+
+def _letter(row: Row) -> bool:
+    """One letter; of as many as there are choices, if those are known."""
+    answer = row.answers[0].strip().upper()
+    return len(answer) == 1 and "A" <= answer <= chr(ord("A") + (len(row.choices) or 26) - 1)
 
 
 def scenes(kind: str, questions: int, seed: int = 2) -> Task:

@@ -79,6 +79,16 @@ SEAMS = {
         tiles.llava,
         lambda patch, model: patch.setattr(type(model.model), "get_image_features", lambda self, *args, **rest: None),
     ),
+    "base_model.video_tower": moved(tiles.video_llava, "model.video_tower"),
+    "config.video_token_id": (
+        tiles.video_llava,
+        lambda patch, model: patch.setattr(model, "config", Renamed(model.config, "video_token")),
+    ),
+    "base_model.get_video_features": without(tiles.video_llava, "get_video_features", lambda model: type(model.model)),
+    "pixel_values_videos in base_model.get_video_features": (
+        tiles.video_llava,
+        lambda patch, model: patch.setattr(type(model.model), "get_video_features", lambda self, *args, **rest: None),
+    ),
     "base_model.pack_image_features": without(crops.llava_next, "pack_image_features", lambda model: type(model.model)),
     "AttentionInterface.register": (
         tiles.llava,
@@ -109,11 +119,11 @@ SEAMS = {
 class Renamed:
     """A config that calls the placeholder something else."""
 
-    def __init__(self, config):
-        self._config = config
+    def __init__(self, config, hidden="image_token"):
+        self._config, self._hidden = config, hidden
 
     def __getattr__(self, name):
-        if name in ("image_token_id", "image_token_index"):
+        if name in (f"{self._hidden}_id", f"{self._hidden}_index"):
             raise AttributeError(name)
         return getattr(self._config, name)
 
@@ -128,16 +138,18 @@ def test_a_seam_that_is_gone_is_said_with_the_version(seam, monkeypatch):
             AttachError, match=re.escape(f"under transformers {transformers.__version__} lacks ")
         ) as told:
             tokenprune.attach(model, "divprune")
-    found = re.search(r"lacks (.*); it needs transformers 5\.19 or newer", str(told.value))[1].split(", ")
+    found = re.search(r"lacks (.*); it needs transformers 5\.20 or newer", str(told.value))[1].split(", ")
     assert seam in found
     assert "generate" not in vars(model)
     tokenprune.attach(model, "divprune").detach()  # it is there again
 
 
 def test_every_seam_was_taken_away():
-    models = [tiles.llava(), crops.llava_next(), crossed.mllama()]
+    models = [tiles.llava(), crops.llava_next(), crossed.mllama(), tiles.video_llava()]
     names = {seam for model in models for seam, _ in _seams(family_of(model), model)}
-    own = {f"base_model.{path}" for path in ("vision_model",)} | {"config.image_token_index"}
+    own = {f"base_model.{path}" for path in ("vision_model", "image_tower")} | {"config.image_token_index"}
+    own |= {"pixel_values or pixel_values_images in base_model.get_image_features"}
+    own |= {name for name in names if name.endswith(" in base_model.image_tower")}
     of_mllama = {name for name in names if "Mllama" in name or "global_transformer" in name}
     assert names - own - of_mllama == set(SEAMS)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from attach import tiny
 from transformers import GenerationConfig
+from transformers.generation import utils
 
 import tokenprune
 from tokenprune.errors import AttachError, UnsupportedMode
@@ -193,3 +194,9 @@ def test_no_ids_at_all_are_refused_as_without_us(model, inputs):
         for call in ({}, {"past_key_values": cache}):
             with pytest.raises(ValueError, match="exactly one of input_ids or inputs_embeds"):
                 model(**call)
+
+
+def test_prefill_in_chunks_needs_a_release_that_reads_the_images_in_them(model, inputs, monkeypatch, refused):
+    monkeypatch.delattr(utils, "_slice_mm_encoder_output", raising=False)
+    words = ["prefill_chunk_size=7", "transformers 5.23 or newer", "Leave that out", "pip install 'transformers>=5.23'"]
+    refused(UnsupportedMode, words, lambda: model.generate(**inputs, max_new_tokens=2, prefill_chunk_size=7))

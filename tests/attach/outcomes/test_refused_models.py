@@ -122,7 +122,7 @@ def test_an_older_transformers_is_told_by_what_it_lacks(monkeypatch, model, trac
         patch.delattr(type(model.model), "get_image_features")
         with pytest.raises(AttachError) as problem:
             tokenprune.attach(model, "fastervlm")
-    words = ["mm_encoder_outputs in forward", "base_model.get_image_features", "transformers 5.19 or newer"]
+    words = ["mm_encoder_outputs in forward", "base_model.get_image_features", "transformers 5.20 or newer"]
     assert not missing(problem, words)
     assert traces(model) == before
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from attach import tiny
 from attach.parity.oracle import CLOSE
+from releases import modes
 from transformers import DynamicCache, StaticCache
 
 import tokenprune
@@ -42,7 +43,7 @@ def _new(sequences, inputs):
     return sequences[:, given.shape[1] :]
 
 
-@pytest.mark.parametrize("mode", GREEDY)
+@pytest.mark.parametrize("mode", modes(GREEDY))
 def test_greedy(model, quarter, by_hand, inputs, mode):
     with tokenprune.attach(model, quarter):
         out = model.generate(**inputs, max_new_tokens=COUNT, **LOGITS, **GREEDY[mode])

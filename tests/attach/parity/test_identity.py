@@ -3,6 +3,7 @@
 import pytest
 import torch
 from attach import tiny
+from releases import modes
 
 import tokenprune
 
@@ -49,7 +50,7 @@ def test_forward_without_a_mask(model):
     assert torch.equal(plain, attached)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes(MODES))
 def test_generate(model, inputs, mode):
     options = {"max_new_tokens": 4, "output_logits": True, "return_dict_in_generate": True, **MODES[mode]}
     plain, attached = _everything(model, lambda: model.generate(**inputs, **options))

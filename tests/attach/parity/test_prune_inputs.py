@@ -4,6 +4,7 @@ import pytest
 import torch
 from attach import tiny
 from attach.parity.oracle import CLOSE
+from releases import modes
 
 import tokenprune
 
@@ -30,7 +31,7 @@ def short(model, inputs):
     return tokenprune.prune_inputs(model, inputs, "fastervlm", budget="25%")
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes(MODES))
 def test_generate(model, inputs, short, mode):
     options = {"max_new_tokens": COUNT, **LOGITS, **MODES[mode]}
     with tokenprune.attach(model, "fastervlm", budget="25%"):

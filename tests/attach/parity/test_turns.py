@@ -6,6 +6,7 @@ import pytest
 import torch
 from attach import tiny
 from attach.parity.oracle import CLOSE
+from releases import modes
 from transformers import StaticCache
 
 import tokenprune
@@ -13,7 +14,7 @@ import tokenprune
 pytestmark = pytest.mark.parametrize("kind", ["llava", "vipllava"], indirect=True)  # a list of features, a tensor
 COUNT = 4
 OPTIONS = {"return_dict_in_generate": True, "output_logits": True}
-CHUNKED = {"prefill_chunk_size": 3, "disable_compile": True}
+MODES = {"plain": {}, "chunked prefill": {"prefill_chunk_size": 3, "disable_compile": True}}
 BATCHES = [(1,), (0, 1, 2)]
 
 
@@ -73,15 +74,15 @@ def _same(output, talk, want):
 
 
 @pytest.mark.parametrize("new_only", [False, True], ids=["all ids", "new ids"])
-@pytest.mark.parametrize("options", [{}, CHUNKED], ids=["plain", "chunked prefill"])
-def test_text_after_a_pruned_prompt(model, quarter, by_hand, images, new_only, options):
+@pytest.mark.parametrize("mode", modes(MODES))
+def test_text_after_a_pruned_prompt(model, quarter, by_hand, images, new_only, mode):
     first = tiny.prompts(model, images)
     talk = Talk(first)
     with tokenprune.attach(model, quarter) as pruned:
         talk.heard(model.generate(**first, max_new_tokens=COUNT, **OPTIONS))
         receipt = pruned.receipt
         talk.say(_text(len(images), 3))
-        out = model.generate(**talk.turn(new_only=new_only), **options)
+        out = model.generate(**talk.turn(new_only=new_only), **MODES[mode])
         assert pruned.receipt is receipt  # nothing was pruned in this turn
     given = talk.ids[:, -talk.new :] if new_only else talk.ids
     assert torch.equal(out.sequences[:, :-COUNT], given)
@@ -103,16 +104,16 @@ def test_three_turns_with_padding_in_between(model, quarter, by_hand):
 
 
 @pytest.mark.parametrize("new_only", [False, True], ids=["all ids", "new ids"])
-@pytest.mark.parametrize("options", [{}, CHUNKED], ids=["plain", "chunked prefill"])
+@pytest.mark.parametrize("mode", modes(MODES))
 @pytest.mark.parametrize("start", [(0, 0), (1, 0)], ids=["text first", "image first"])
-def test_an_image_in_the_second_turn(model, quarter, by_hand, start, new_only, options):
+def test_an_image_in_the_second_turn(model, quarter, by_hand, start, new_only, mode):
     first = tiny.prompts(model, start)
     talk = Talk(first)
     ids, pixels = _picture(model, 2)
     with tokenprune.attach(model, quarter) as pruned:
         talk.heard(model.generate(**first, max_new_tokens=COUNT, **OPTIONS))
         talk.say(ids, pixels=pixels)
-        out = model.generate(**talk.turn(pixels, new_only), **options)
+        out = model.generate(**talk.turn(pixels, new_only), **MODES[mode])
     everything = torch.cat([first["pixel_values"], pixels]) if start[0] else pixels
     hand = by_hand(talk.whole(everything))
     _same(out, talk, hand)

@@ -27,6 +27,7 @@ CHECKS = (  # module, function: each is looked up when its turn comes, so that a
     ("machine", "image_processors"),
     ("machine", "offline"),
     ("working", "plug_ins"),
+    ("working", "families"),
     ("working", "embedded_model"),
 )
 

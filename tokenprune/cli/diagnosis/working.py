@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from importlib_metadata import EntryPoint
+from packaging.version import Version
 
 from tokenprune import registry
 from tokenprune.cli.diagnosis.finding import Finding
@@ -30,16 +31,43 @@ def plug_ins() -> Iterator[Finding]:
         yield Finding("plug-ins", "fine", f"{owner}: {count} names work")
 
 
+def families() -> Iterator[Finding]:
+    """Families that are proven with a newer transformers than this one."""
+    from transformers import __version__
+
+    wrong, here = registry.broken(), Version(__version__).release
+    since = {name: _since(name) for name in registry.list_families() if f"families:{name}" not in wrong}
+    if newer := {name: one for name, one in since.items() if Version(one).release > here}:
+        told = f"transformers {__version__} is too old for {', '.join(newer)}"
+        yield Finding("families", "note", told, f'pip install "transformers>={max(newer.values(), key=Version)}"')
+
+
+def _since(family: str) -> str:
+    """The oldest transformers release that a family is proven with."""
+    from tokenprune.family import Family
+
+    found = registry.resolve("tokenprune.families", family, lambda it: isinstance(it, Family), "a tokenprune.Family")
+    assert isinstance(found, Family)
+    return found.since
+
+
 def _owner(point: EntryPoint) -> str:
     return point.dist.name if point.dist is not None else "an unknown distribution"
 
 
 def embedded_model() -> Iterator[Finding]:
     """One question to the embedded model on the device that `tokenprune run` takes, with few of its tokens."""
-    from tokenprune.cli.models import checked_device, few_threads, quiet_transformers
+    import torch
 
-    with quiet_transformers(), few_threads(True):
-        yield _asked(checked_device(None))
+    from tokenprune.cli.models import checked_device, quiet_transformers
+
+    device, threads = checked_device(None), torch.get_num_threads()
+    torch.set_num_threads(1)  # a model this small is slower on many
+    try:
+        with quiet_transformers():
+            yield _asked(device)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _asked(device: Any) -> Finding:

@@ -57,7 +57,8 @@ def features(subject: Subject, call: dict[str, Any]) -> Tensor:
     if cross is not None:
         return cross.encode(base, call).flatten(0, -2)
     function = getattr(base, subject.shown.method)
-    arguments = {name: call[name] for name in inspect.signature(function).parameters if name in call}
+    names = {name: subject.shown.renamed.get(name, name) for name in inspect.signature(function).parameters}
+    arguments = {name: call[brought] for name, brought in names.items() if brought in call}
     output = function(**arguments, return_dict=True)
     return torch.cat(pieces_of(output, subject.shown.feature_field))
 
