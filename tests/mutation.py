@@ -207,7 +207,8 @@ taken), and runs the tests of that code against it. A mutant is killed if a test
 modules and the tests; none of these needs a model.
 
 {killed:,} of {mutants:,} mutants were killed, **{share:.1%}**, on {date} by `{command}` with Python {python} and torch
-{torch}. What runs into the limit of its time, ten seconds at least, counts as killed and is told apart.
+{torch}. What runs into the limit of its time, ten seconds at least, counts as killed and is told apart. A run goes on
+where the last one stopped: a mutant is not tried again before its function changes, unless it is named.
 
 | module | mutants | killed | of them by time | survived | killed |
 | --- | ---: | ---: | ---: | ---: | ---: |
@@ -240,7 +241,17 @@ def page(record):
         groups[one["why"] or "not explained"].append(one)
     for why, some in sorted(groups.items(), key=lambda group: -len(group[1])):
         lives.append(f"| {why} | {len(some)} | `{some[0]['now'].replace('|', chr(92) + '|')}` |\n")
-    return HEAD.format(**told) + "".join(lines) + TAIL + "".join(lives)
+    return HEAD.format(**told) + "".join(lines) + _left(record["modules"]) + TAIL + "".join(lives)
+
+
+def _left(modules):
+    """Which parts a record does not hold."""
+    parts = [
+        f"`{part}`: {names.replace(' ', ', ')}"
+        for part, (package, names, _) in PARTS.items()
+        if not all(f"{package}.{name}" in modules for name in names.split())
+    ]
+    return f"\nNot recorded so far, of what `make mutants` runs: {'; '.join(parts)}.\n" if parts else ""
 
 
 def _killed(count):

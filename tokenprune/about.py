@@ -20,7 +20,7 @@ from tokenprune.registry import list_families, list_strategies, resolve
 from tokenprune.settings import Setting, docstring
 from tokenprune.stage import Stage
 from tokenprune.strategy import BudgetSplitter, Diversifier, Merger, Scorer, Strategy
-from tokenprune.tokens import SPACES, TEXT
+from tokenprune.tokens import PIXELS, SPACES, TEXT
 
 KINDS: dict[str, type[Strategy]] = {
     "scorers": Scorer,
@@ -127,6 +127,8 @@ def _gives(family: Family, tower: Tower, cue: str) -> bool:
         return True
     if where in ("previous", "this") or kind in LLM_CUES - OF_LAYER:
         return family.cross is None and not family.inside
+    if kind == PIXELS:
+        return bool(tower.patches)
     return kind.partition(":")[0] in cues_of(tower) or (kind in TEXT | SPACES and family.cross is None)
 
 

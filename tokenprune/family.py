@@ -35,6 +35,8 @@ class Tower:
         layout: as in `Family`, where this encoder lays tokens out in a way of its own. None: as the family does.
         reads: cues that are read in a way of their own, by name: from the config, what reduces queries and keys.
         registers: how many tokens without a patch come first where no CLS token is read, from the config.
+        patches: how the path ends from the encoder to the convolution that makes the patches of its sequence, in
+            reading order. Empty: there is none, or its order is another.
     """
 
     attention: tuple[str, ...] = ("encoder.layers.{}.self_attn", "vision_model.encoder.layers.{}.self_attn")
@@ -42,6 +44,7 @@ class Tower:
     layout: Callable[[Seen], Layout] | None = None
     reads: Mapping[str, Callable[[Config], Reduce]] = field(default_factory=dict)
     registers: Callable[[Config], int] = lambda config: 0
+    patches: str = ""
 
 
 @dataclass(frozen=True)

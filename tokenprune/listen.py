@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,10 +15,11 @@ from tokenprune.downsampling import check_downsampling
 from tokenprune.errors import AttachError, MissingCue
 from tokenprune.family import Family, Model, Tower, submodule, tower_of
 from tokenprune.layers import attending, layer_at, layers_path
+from tokenprune.patches import cutter_of, grey_histogram
 from tokenprune.pipeline import Pipeline
 from tokenprune.reductions import OF_ALL, OF_CLS, looks, reduce_of
 from tokenprune.strategy import nested
-from tokenprune.tokens import SPACES, TEXT
+from tokenprune.tokens import OF_NO_LAYER, PIXELS, SPACES, TEXT
 
 
 class Settings:
@@ -48,6 +49,7 @@ def cue_sources(family: Family, model: Model, pipeline: Pipeline, call: Mapping[
     _check_encoder(model, pipeline)
     free = frozenset[str]() if family.cross else TEXT | SPACES  # what looks at images sideways is read before those
     free -= {"encoder"} if family.projector is None else set()
+    free |= {PIXELS} if cutter_of(encoder, spec) is not None else set()
     sources = {}
     for wish in pipeline.reads_outside:
         found = next((name for name in wish.split("|") if kind_of(name) in given or name in free), None)
@@ -139,8 +141,10 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
         if family.projector is not None:
             hook = submodule(model.base_model, family.projector).register_forward_pre_hook(note, with_kwargs=True)
             stack.callback(hook.remove)
+        if PIXELS in sources:
+            stack.callback(_on_patches(encoder, spec, model.config, heard, thread))
         taps = []
-        read = {name: source for name, source in sources.items() if source not in TEXT | SPACES}
+        read = {name: source for name, source in sources.items() if source not in OF_NO_LAYER}
         for layer in dict.fromkeys(source.partition("@")[2] for source in read.values()):
             stem, attention = layers_path(encoder, spec)
             here = {name: source for name, source in read.items() if source.endswith(f"@{layer}")}
@@ -152,6 +156,20 @@ def listening(family: Family, model: Model, sources: Mapping[str, str]) -> Itera
         yield heard
         for found in taps:
             found.require()
+
+
+def _on_patches(encoder: Any, spec: Tower, config: Any, heard: Heard, thread: int) -> Callable[[], None]:
+    """Note the pixels that are cut into patches; what is returned takes it back."""
+    cutter = cutter_of(encoder, spec)
+    before, after = spec.registers(config) + (spec.cls == "first"), int(spec.cls == "last")
+
+    def note(_: Any, inputs: tuple[Tensor, ...], given: dict[str, Any]) -> None:
+        if threading.get_ident() == thread:
+            images = inputs[0] if inputs else next(iter(given.values()))
+            found = grey_histogram(images, cutter.kernel_size, before, after)
+            heard.cues.setdefault(PIXELS, []).append(found)
+
+    return cutter.register_forward_pre_hook(note, with_kwargs=True).remove  # type: ignore[no-any-return]
 
 
 class Reads:

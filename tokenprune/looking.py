@@ -103,7 +103,8 @@ class Look:
     def _prior(self, rows: Tensor) -> Tensor:
         """[I, R, M]: attention were all queries and keys ones before rotation, so that position alone counts.
 
-        Two such vectors, turned by angles a and b, have the product 2 cos(a - b) in every plane.
+        Two such vectors, turned by angles a and b, have the product 2 cos(a - b) in every plane. Of earlier turns' keys
+        positions are not known any more: they count as those that are too far off for the planes to agree, with 0.
         """
         if self.turns is None:
             logits = torch.zeros(*rows.shape, self.key.shape[2], device=rows.device)

@@ -61,8 +61,8 @@ def count_rows(family: Family, model: Model, call: Mapping[str, Any]) -> int | N
     spec = tower_of(family, model)[1]
     layout = layout_of(family, spec)
     if isinstance(layout, Tiles):
-        config, tiles = Settings(model.config, call), prod(call["pixel_values"].shape[:-3])
-        return int(tiles) * (prod(layout.grid(config)) + _beside(config, spec))
+        config, pixels = Settings(model.config, call), next(call[name] for name in family.pixels if name in call)
+        return int(prod(pixels.shape[:-3])) * (prod(layout.grid(config)) + _beside(config, spec))
     if not hasattr(layout, "rows"):
         return _run(family, model, call)
     return int(layout.rows(_seen(model, call)))

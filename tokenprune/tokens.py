@@ -17,6 +17,8 @@ from tokenprune.ranks import top as top
 Cue = Tensor | Callable[[], Tensor]
 TEXT = frozenset({"question", "question_ids"})  # of a row's prompt: [B, M, C], zero where shorter; [B, M, 1], -1 there
 SPACES = frozenset({"encoder", "projected"})  # the tokens' vectors in a space: [B, C, N], as those of keys
+PIXELS = "grey_histogram"  # shares of the levels of grey among a token's pixels: [B, 256, N]
+OF_NO_LAYER = TEXT | SPACES | {PIXELS}
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class VisualTokens:
     Args:
         features: [B, N, C] what similarity is measured on.
         cues: signals by name, ``NAME`` or ``NAME@LAYER``; a callable is called at most once, on first use.
-            Per-token cues are [B, N] or [B, H, N], those of `SPACES` [B, C, N]; those of `TEXT` are [B, M, ...].
+            Per-token cues are [B, N] or [B, H, N], those of `SPACES` and `PIXELS` [B, C, N]; of `TEXT` [B, M, ...].
         valid: [B, N] bool, false where a token never reaches the language model. None: all do.
         place: [B, N, 2] int (y, x) in the unpadded map of the image. None: no geometry (resamplers).
         canvas: [B, 2] int (height, width) of that map.
@@ -123,10 +125,14 @@ class VisualTokens:
     def unit(self) -> Tensor:
         """[B, N, C] float32, features with norm one. One that is zero, or not finite, is zero: similar to nothing."""
         if "unit" not in self._memo:
-            x = self.features.float()
-            unit = x / x.norm(dim=-1, keepdim=True)
-            self._memo["unit"] = unit.nan_to_num_(0, 0, 0)  # what has no direction: 0 / 0, inf / inf, NaN
+            self._memo["unit"] = _unit(self.features)
         return self._memo["unit"]  # type: ignore[no-any-return]
+
+    def unit_of(self, rows: slice) -> Tensor:
+        """[b, N, C] the same of some rows; remembered only if that is all: so a few at a time stay in a CPU's cache."""
+        if "unit" in self._memo or rows.indices(len(self.features)) == (0, len(self.features), 1):
+            return self.unit[rows]
+        return _unit(self.features[rows])
 
     def cue(self, name: str) -> Tensor:
         """The cue called ``name``; ``"a|b"`` means the first of them that is there.
@@ -147,3 +153,9 @@ class VisualTokens:
     def cues_read(self) -> tuple[str, ...]:
         """Names of the cues that were read so far, in order."""
         return tuple(key[1] for key in self._memo if isinstance(key, tuple))
+
+
+def _unit(features: Tensor) -> Tensor:
+    x = features.float()
+    unit: Tensor = x / x.norm(dim=-1, keepdim=True)
+    return unit.nan_to_num_(0, 0, 0)  # what has no direction: 0 / 0, inf / inf, NaN

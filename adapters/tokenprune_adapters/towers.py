@@ -2,8 +2,8 @@
 
 from tokenprune.family import Tower
 
-CLIP = Tower(cls="first")
-SIGLIP = Tower()
+CLIP = Tower(cls="first", patches="embeddings.patch_embedding")
+SIGLIP = Tower(patches="embeddings.patch_embedding")
 PIXTRAL = Tower(attention=("transformer.layers.{}.attention",))
 QWEN = Tower(attention=("blocks.{}.attn",))
 TIMM = Tower(attention=())  # modules of timm compute attention by themselves, where nothing can be read

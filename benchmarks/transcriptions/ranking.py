@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -50,8 +51,8 @@ def holov(problem: Problem) -> Tensor:
     return mask_of(rows, problem.count)
 
 
-def globalcom2(problem: Problem) -> Tensor:
-    """The thumbnail says what share of its tokens each crop keeps, and helps it to choose them."""
+def globalcom2_choice(problem: Problem) -> Tensor:
+    """The thumbnail says what share of its tokens each crop keeps, and helps it to choose them: the formulas alone."""
     (height, width), each = problem.grid, problem.batch // problem.images
     scores, rows, share = problem.logits.mean(1), [], problem.keep / problem.count
     for first in range(0, problem.batch, each):
@@ -72,19 +73,57 @@ def globalcom2(problem: Problem) -> Tensor:
     return mask_of(rows, problem.count)
 
 
-def globalcom2_sequence(problem: Problem) -> tuple[Tensor, Tensor]:
-    """The same, and then what goes to the language model, written token by token as the released code does.
+def globalcom2(problem: Problem) -> tuple[Tensor, Tensor]:
+    """The same by the steps of the released code: sums token by token, and what is kept written so into a whole map.
 
-    The thumbnail's tokens, then those of the crops in the reading order of the whole map, a newline after each line;
-    without the newlines, so that it can be compared.
+    Then what the language model gets: of each image the thumbnail's tokens, and those of the crops in the reading order
+    of the whole map, a newline (zeros here) after each of its lines. The thumbnail's are left in their order, where the
+    released code has them by score. Nothing is padded here, so that all tokens of a crop are within the image.
     """
-    (height, width), each = problem.grid, problem.batch // problem.images
-    mask, sequence = globalcom2(problem), []
+    scores, each, found = problem.logits.mean(1), problem.batch // problem.images, []
+    mask = torch.zeros(problem.batch, problem.count, dtype=torch.bool)
     for first in range(0, problem.batch, each):
-        sequence += [problem.features[first, token] for token in mask[first].nonzero()[:, 0].tolist()]
-        for y in range(height):
-            for x in range(width * (each - 1)):
-                crop, token = first + 1 + x // width, y * width + x % width
-                if mask[crop, token].item():
-                    sequence.append(problem.features[crop, token])
-    return mask, torch.stack(sequence)
+        best = scores[first].argsort(descending=True, stable=True)[: problem.keep]
+        mask[first, best] = True
+        found.append(problem.features[first][best.sort().values])
+        if each > 1:
+            crops = slice(first + 1, first + each)
+            scales = _scales(problem, scores[first], each - 1)
+            mask[crops], told = _written(problem, scores[first], scores[crops], problem.features[crops], scales)
+            found.append(told)
+    return mask, torch.cat(found)
+
+
+def _scales(problem: Problem, thumbnail: Tensor, crops: int) -> list[float]:
+    """What share of its tokens each crop keeps, from sums over its tile of the thumbnail."""
+    (_, width), sums = problem.grid, [0.0] * crops
+    for place, score in enumerate(thumbnail):
+        sums[place % width * crops // width] += score.item()
+    weight = [math.exp((one - max(sums)) / 10) for one in sums]
+    share, mean = problem.keep / problem.count, 1 / crops
+    return [min(1.0, share * (1 + one / (sum(weight) + 1e-8) - mean)) for one in weight]
+
+
+def _written(
+    problem: Problem, thumbnail: Tensor, scores: Tensor, features: Tensor, scales: list[float]
+) -> tuple[Tensor, Tensor]:
+    """[R, N] what stays of R crops side by side, and [L, C] their part of the sequence."""
+    (height, width), (crops, count, channels) = problem.grid, features.shape
+    size = (height, width * crops)
+    chart = interpolate(thumbnail.view(1, 1, height, width), size=size, mode="bilinear", align_corners=False)[0, 0]
+    inside = torch.ones(crops, count, dtype=torch.bool)
+    final, stays = torch.zeros(crops, count, channels), torch.zeros(crops, count, dtype=torch.bool)
+    for crop, scale in enumerate(scales):
+        x, own = features[crop][inside[crop]], scores[crop][inside[crop]]
+        other = chart[:, crop * width : (crop + 1) * width].flatten()
+        best = (own / own.norm() + other / other.norm()).topk(int(count * scale)).indices
+        kept = x[best]
+        for nth, token in enumerate(best):
+            if token < count:
+                final[crop, token] = kept[nth]
+                stays[crop, token] = True
+    whole = final.view(crops, height, width, channels).permute(3, 1, 0, 2).flatten(2)  # [C, h, R w]
+    whole = torch.cat([whole, torch.zeros(channels, height, 1)], 2).flatten(1).T
+    there = stays.view(crops, height, width).permute(1, 0, 2).flatten(1)  # [h, R w]
+    there = torch.cat([there, torch.ones(height, 1, dtype=torch.bool)], 1).flatten()
+    return stays, whole[there]

@@ -8,8 +8,9 @@ from torch import Tensor
 from tokenprune.selection import Merge, Selection, Split
 from tokenprune.strategy import Merger
 from tokenprune.tokens import VisualTokens
-from tokenprune_strategies.folding import edges, free_tokens, similarity_space
+from tokenprune_strategies.folding import edges, free_tokens
 from tokenprune_strategies.matching import Matching
+from tokenprune_strategies.space import similarity_space
 
 
 @final

@@ -36,7 +36,7 @@ class DensityPeaks(Diversifier):
             return torch.zeros_like(kept)
         valid = torch.ones_like(kept) if tokens.valid is None else tokens.valid
         rows = groups(len(kept), 4 * tokens.shape[1] ** 2, _MEMORY)
-        found = torch.cat([self._peaks(tokens.unit.detach()[part], valid[part], kept[part]) for part in rows])
+        found = torch.cat([self._peaks(tokens.unit_of(part).detach(), valid[part], kept[part]) for part in rows])
         return top(found, split.diverse, valid & ~kept)
 
     def _peaks(self, unit: Tensor, valid: Tensor, kept: Tensor) -> Tensor:

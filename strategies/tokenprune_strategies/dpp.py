@@ -31,11 +31,11 @@ class Dpp(Diversifier):
 
     def choose(self, tokens: VisualTokens, scores: Tensor, kept: Tensor, split: Split) -> Tensor:
         """[B, N] bool, exactly ``split.diverse`` a row unless ``as_released``."""
-        unit, quality = tokens.unit.detach(), self._relevance(finite(scores), tokens.valid).square()
+        quality = self._relevance(finite(scores), tokens.valid).square()
         size = 4 * tokens.shape[1] * (tokens.shape[1] + max(split.total.tolist(), default=0))
 
         def begin(rows: slice, steps: int) -> Volume:
-            return Volume(unit[rows], quality[rows], steps, clamp=not self.as_released)
+            return Volume(tokens.unit_of(rows).detach(), quality[rows], steps, clamp=not self.as_released)
 
         return greedy(tokens, scores, kept, split, begin, size, again=self.as_released)
 

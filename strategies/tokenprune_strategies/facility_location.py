@@ -7,9 +7,9 @@ from torch import Tensor
 
 from tokenprune import Diversifier, Split, VisualTokens
 from tokenprune_strategies.coverage import Coverage, weighed
-from tokenprune_strategies.folding import similarity_space
 from tokenprune_strategies.greedy import greedy
 from tokenprune_strategies.reach import reach, with_more
+from tokenprune_strategies.space import similarity_space
 
 
 @final
@@ -46,14 +46,14 @@ class FacilityLocation(Diversifier):
         valid, count = tokens.valid, tokens.shape[1]
         weight = weighed(scores, valid, self.power)
         more = tokens.cue(self.cover).detach() if self.cover else None  # [B, M, C]
-        beside = similarity_space(tokens, self.cover_space if self.cover else None).detach()  # [B, N, C]
 
         def begin(rows: slice, steps: int) -> Coverage:
-            unit, there = tokens.unit.detach()[rows], None if valid is None else valid[rows]
+            unit, there = tokens.unit_of(rows).detach(), None if valid is None else valid[rows]
             found, counted = reach(unit, there, self.temperature), there
             if more is not None:
                 told = self.cover_temperature, self.cover_weight
-                found, counted = with_more(found, beside[rows], more[rows], there, *told)
+                beside = similarity_space(tokens, self.cover_space, rows).detach()  # [b, N, C]
+                found, counted = with_more(found, beside, more[rows], there, *told)
             return Coverage(found, counted, weight[rows])
 
         size = 4 * count * (count if more is None else 2 * count + 2 * more.shape[1])

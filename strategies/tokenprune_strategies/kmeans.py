@@ -10,7 +10,8 @@ from tokenprune.selection import Merge, Selection, Split
 from tokenprune.strategy import Merger
 from tokenprune.tokens import VisualTokens
 from tokenprune_strategies.cells import means_at
-from tokenprune_strategies.folding import edges, evenly, free_tokens, similarity_space
+from tokenprune_strategies.folding import edges, evenly, free_tokens
+from tokenprune_strategies.space import similarity_space
 
 
 @final

@@ -9,9 +9,10 @@ from torch import Tensor
 from tokenprune.selection import Merge, Selection, Split
 from tokenprune.strategy import Merger
 from tokenprune.tokens import VisualTokens, top
-from tokenprune_strategies.folding import edges, free_tokens, nearest, similarity_space
+from tokenprune_strategies.folding import edges, free_tokens
 from tokenprune_strategies.neighbourhood import neighbours_of
 from tokenprune_strategies.scaling import clean, valid_of
+from tokenprune_strategies.space import nearest
 
 
 @final
@@ -39,14 +40,14 @@ class KnnWeighted(Merger):
 
     def merge(self, tokens: VisualTokens, scores: Tensor, selection: Selection, split: Split) -> Merge:
         """K + 1 edges for each token that stays, one for each that is dropped."""
-        free, valid, here = free_tokens(tokens, selection), valid_of(tokens), similarity_space(tokens, self.by)
+        free, valid = free_tokens(tokens, selection), valid_of(tokens)
         carriers = top(scores, split.merged, free)
         lost = (free & ~carriers).any(1, keepdim=True)  # [B, 1]
         weight = clean(scores, valid).clamp(min=0) if self.weights == "scores" else valid.float()
-        into = nearest(here, carriers, max(1, max(split.merged.tolist(), default=1)))
+        into = nearest(tokens, self.by, carriers, max(1, max(split.merged.tolist(), default=1)))
         into = torch.where(carriers, torch.arange(tokens.shape[1], device=into.device), into)
         comes = free & lost & carriers.any(1, keepdim=True)
         rest = edges(carriers, into, torch.where(comes, weight, 0), self.weights == "mean")
         most = max((split.important + split.diverse).tolist(), default=0)
-        near = neighbours_of(here, selection.mask, valid, most, self.neighbours)
+        near = neighbours_of(tokens, self.by, selection.mask, most, self.neighbours)
         return near.edges(rest, weight, lost, self.weights == "mean")

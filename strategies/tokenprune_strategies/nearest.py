@@ -8,7 +8,8 @@ from torch import Tensor
 from tokenprune.selection import Merge, Selection, Split
 from tokenprune.strategy import Merger
 from tokenprune.tokens import VisualTokens
-from tokenprune_strategies.folding import edges, evenly, free_tokens, nearest, similarity_space, total_at
+from tokenprune_strategies.folding import edges, evenly, free_tokens, total_at
+from tokenprune_strategies.space import nearest
 
 
 @final
@@ -39,7 +40,7 @@ class Nearest(Merger):
         targets = {"carriers": carriers, "kept": selection.mask, "both": carriers | selection.mask}[self.targets]
         most = {"carriers": split.merged, "kept": split.total - split.merged, "both": split.total}[self.targets]
         here = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
-        into = nearest(similarity_space(tokens, self.by), targets, max(1, max(most.tolist(), default=1)))
+        into = nearest(tokens, self.by, targets, max(1, max(most.tolist(), default=1)))
         into = torch.where(free & ~carriers, into, here)
         comes = free & ~carriers & targets.any(1, keepdim=True)  # [B, N]
         return edges(carriers, into, self._weight(comes, targets, into, scores))

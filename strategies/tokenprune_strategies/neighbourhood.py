@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from tokenprune.selection import Merge
-from tokenprune.tokens import leading
-from tokenprune_strategies.similarity import gather
+from tokenprune.tokens import VisualTokens, leading
+from tokenprune_strategies.scaling import valid_of
+from tokenprune_strategies.similarity import base, gather
+from tokenprune_strategies.space import similarity_space, some_rows
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,7 @@ class Neighbourhood:
 
         Or the plain mean of them, if ``mean``.
         """
-        batch, count = weight.shape
-        first = torch.arange(batch, device=weight.device)[:, None] * count
+        first = base(weight)  # [B, 1]
         there = weight.gather(1, self.near.flatten(1)).view(self.near.shape) * self.real  # [B, T, K]
         own = self.filled.float()  # [B, T]
         if mean:
@@ -47,12 +48,13 @@ class Neighbourhood:
         return Merge(rest.carriers, source, target, torch.cat([rest.weight, there.flatten(), own.flatten()]))
 
 
-def neighbours_of(vectors: Tensor, centres: Tensor, valid: Tensor, most: int, count: int) -> Neighbourhood:
+def neighbours_of(tokens: VisualTokens, by: str | None, centres: Tensor, most: int, count: int) -> Neighbourhood:
     """The ``count`` valid others most similar to each of ``centres`` [B, N], at most ``most`` a row; ties go low."""
     order = centres.byte().argsort(dim=1, descending=True, stable=True)[:, :most]  # [B, T]
-    filled = centres.gather(1, order)
-    at = gather(vectors, order)
-    similar = (at @ vectors.mT).masked_fill(~valid[:, None], -torch.inf)  # [B, T, N]
-    similar = similar.scatter(2, order[..., None], -torch.inf)
-    near = leading(similar, count)  # [B, T, K]
-    return Neighbourhood(order, near, (similar.gather(2, near) > -torch.inf) & filled[..., None], filled)
+    valid, filled, near, real = valid_of(tokens), centres.gather(1, order), [], []
+    for rows in some_rows(tokens, by):
+        vectors, own = similarity_space(tokens, by, rows), order[rows]
+        similar = (gather(vectors, own) @ vectors.mT).scatter_(2, own[..., None], -torch.inf)  # [b, T, N]
+        near.append(leading(similar.masked_fill_(~valid[rows, None], -torch.inf), count))  # [b, T, K]
+        real.append((similar.gather(2, near[-1]) > -torch.inf) & filled[rows, :, None])
+    return Neighbourhood(order, torch.cat(near), torch.cat(real), filled)

@@ -35,14 +35,17 @@ def at_places(flat: Tensor, tokens: VisualTokens, of: list[int]) -> Tensor:
     assert tokens.place is not None
     assert tokens.canvas is not None
     row = torch.tensor(of).clamp(min=0).to(flat.device, non_blocking=True)
-    size = tokens.canvas[row][:, None]  # [B, 1, 2]
-    exact = ((tokens.place.clamp(min=0) + 0.5) * (size / tokens.canvas[:, None]) - 0.5).clamp(min=0)  # [B, N, 2]
-    low = exact.long().minimum(size - 1)
-    (top, left), (bottom, right) = low.unbind(2), (low + 1).minimum(size - 1).unbind(2)  # [B, N] each
-    down, across = (exact - low).unbind(2)
-    wide = size[..., 1]  # [B, 1]
-    cells = torch.stack([top * wide + left, top * wide + right, bottom * wide + left, bottom * wide + right], 1)
-    corners = flat[row].gather(1, cells.flatten(1).clamp(0, flat.shape[1] - 1)).view(cells.shape)  # [B, 4, N]
-    upper = (1 - across) * corners[:, 0] + across * corners[:, 1]
-    lower = (1 - across) * corners[:, 2] + across * corners[:, 3]
-    return (1 - down) * upper + down * lower
+    size, ends = tokens.canvas[row], []
+    for place, own, whole in zip(tokens.place.unbind(2), size.unbind(1), tokens.canvas.unbind(1), strict=True):
+        exact = ((place.clamp(min=0) + 0.5) * (own / whole)[:, None] - 0.5).clamp(min=0)  # [B, N]
+        last = (own - 1)[:, None]
+        low = exact.long().minimum(last)
+        ends.append((low, (low + 1).minimum(last), exact - low))
+    (top, bottom, down), (left, right, across) = ends
+    wide, seen, most = size[:, 1:], flat[row], flat.shape[1] - 1
+
+    def line(first: Tensor) -> Tensor:
+        one, other = (seen.gather(1, (first + at).clamp_(0, most)) for at in (left, right))
+        return (1 - across) * one + across * other
+
+    return (1 - down) * line(top * wide) + down * line(bottom * wide)

@@ -28,5 +28,6 @@ def seen_in_rows(values: Tensor, tokens: VisualTokens, of: list[int]) -> Tensor:
 
 def _cell(place: Tensor, canvas: Tensor, count: int) -> Tensor:
     """[B, N] number of the cell at ``place`` [B, N, 2]; ``count`` where that is not on the map."""
-    within = ((place >= 0) & (place < canvas[:, None])).all(2)
-    return torch.where(within, place[..., 0] * canvas[:, 1:] + place[..., 1], count).clamp(max=count)
+    (y, x), (height, width) = place.unbind(2), canvas[..., None].unbind(1)  # [B, N], [B, 1]
+    within = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    return torch.where(within, y * width + x, count).clamp(max=count)

@@ -41,7 +41,7 @@ class SimilarityDedup(Diversifier):
         chosen = []
         limit = _CACHE if tokens.device.type == "cpu" else _MEMORY
         for rows in groups(len(start), 4 * longest**2, limit):
-            thinning = Thinning(gather(tokens.unit.detach()[rows], order[rows]))
+            thinning = Thinning(gather(tokens.unit_of(rows).detach(), order[rows]))
             left = order[rows].gather(1, thinning.run(start[rows], end[rows], self.step))
             chosen.append(mask(left, end[rows], tokens.shape[1]))
         return torch.cat(chosen)

@@ -44,17 +44,17 @@ class Suppression(Diversifier):
 
     def choose(self, tokens: VisualTokens, scores: Tensor, kept: Tensor, split: Split) -> Tensor:
         """[B, N] bool, exactly ``split.diverse`` a row."""
-        unit, value = tokens.unit.detach(), worth(scores, tokens.valid, self.decay, self.balance)
+        value, places = worth(scores, tokens.valid, self.decay, self.balance), tokens.place if self.radius else None
 
         def begin(rows: slice, steps: int) -> Suppress:
-            place = None if self.radius is None or tokens.place is None else tokens.place[rows]
-            real = unit[rows] if tokens.valid is None else unit[rows] * tokens.valid[rows, :, None]
-            return Suppress(value[rows], Similarity(unit[rows]), place, self._take(real))
+            unit, place = tokens.unit_of(rows).detach(), None if places is None else places[rows]
+            take = self._take(unit if tokens.valid is None else unit * tokens.valid[rows, :, None])
+            return Suppress(value[rows], Similarity(unit), place, take)
 
         return greedy(tokens, scores, kept, split, begin, 4 * tokens.shape[1] ** 2)
 
     def _take(self, unit: Tensor) -> Take:
         rate: float | Tensor = {"subtract": 1 - self.balance, "threshold": self.threshold}.get(self.decay, self.sigma)
-        grows = self.growth and self.decay == "threshold"
-        rate = rate * effective_rank(unit) / self.average_rank if grows else rate
+        if self.growth and self.decay == "threshold":
+            rate = rate * effective_rank(unit) / self.average_rank
         return partial(TAKES[self.decay], rate, self.radius or 1, self.cap)

@@ -11,7 +11,6 @@ from tokenprune.joint import Clip
 from tokenprune.strategy import Scorer
 from tokenprune.tokens import VisualTokens
 from tokenprune_strategies.relevance import Over, relevance
-from tokenprune_strategies.scaling import valid_of
 
 
 @final
@@ -52,9 +51,10 @@ class TextRelevance(Scorer):
 
     def score(self, tokens: VisualTokens) -> Tensor:
         """[B, N] float32."""
-        words, unit = tokens.cue("question") if self.clip is None else self.clip.texts(tokens), tokens.unit  # [B, M, C]
-        unit = unit if self.clip is None else self.clip.images(tokens)
-        if words.shape[2] != unit.shape[2]:
-            told = f"words are {words.shape[2]} wide and tokens {unit.shape[2]}, which do not compare"
+        words = tokens.cue("question") if self.clip is None else self.clip.texts(tokens)  # [B, M, C]
+        images = None if self.clip is None else self.clip.images(tokens)
+        width = (tokens.features if images is None else images).shape[2]
+        if words.shape[2] != width:
+            told = f"words are {words.shape[2]} wide and tokens {width}, which do not compare"
             raise PipelineError(f"{told}; write space: projected")
-        return self.sign * relevance(words, unit, valid_of(tokens), self.over, self.temperature)
+        return self.sign * relevance(tokens, words, images, self.over, self.temperature)

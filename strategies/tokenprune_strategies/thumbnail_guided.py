@@ -1,5 +1,6 @@
 """The budget spread over the crops of an image by what its thumbnail sees there (GlobalCom2, arXiv 2501.05179)."""
 
+from math import exp
 from typing import final
 
 from pydantic import Field
@@ -46,13 +47,14 @@ class ThumbnailGuided(BudgetSplitter):
 
     def weights(self, tokens: VisualTokens) -> list[float]:
         """What each row weighs: its share of the budget, as far as it goes."""
-        of, counts = overview_of(tokens), [float(count) for count in tokens.counts]
+        of, weights = overview_of(tokens), [float(count) for count in tokens.counts.tolist()]
         if max(of, default=-1) < 0:
-            return counts
-        seen = seen_in_rows(clean(self.of.score(tokens), valid_of(tokens)), tokens, of).double().cpu()
+            return weights
+        seen = seen_in_rows(clean(self.of.score(tokens), valid_of(tokens)), tokens, of).double().nan_to_num().tolist()
         for image in set(of) - {-1}:
             crops = [row for row, one in enumerate(of) if one == image]
-            p = (seen[crops].nan_to_num() / self.temperature).softmax(0)
-            for row, more in zip(crops, (1 + p - p.mean()).tolist(), strict=True):
-                counts[row] *= more
-        return counts
+            most = max(seen[row] for row in crops)
+            p = [exp((seen[row] - most) / self.temperature) for row in crops]
+            for row, one in zip(crops, p, strict=True):
+                weights[row] *= 1 + one / sum(p) - 1 / len(p)
+        return weights

@@ -17,7 +17,7 @@ SIZES = {
     "whole": Problem(4, (12, 12), 64, 36, images=2),
     "odd": Problem(2, (9, 15), 256, 45),
 }
-LOOSE = {"prumerge_plus": 0.2, "globalcom2": 0.9, "globalcom2_sequence": 0.9}
+LOOSE = {"prumerge_plus": 0.2, "globalcom2": 0.9, "globalcom2_choice": 0.9}
 
 
 @pytest.mark.parametrize("name", selection.TRANSCRIPTIONS)
@@ -38,7 +38,7 @@ def test_other_tokens_and_other_vectors_do_not_agree():
 
 def test_every_published_method_has_a_transcription():
     """Those that the page of papers knows, before the language model."""
-    written = {name.removesuffix("_sequence") for name in selection.TRANSCRIPTIONS}
+    written = set(selection.TRANSCRIPTIONS)
     assert written >= {"vispruner", "fastervlm", "divprune", "cdpruner", "scope", "visionzip", "globalcom2", "tome"}
 
 
@@ -56,3 +56,28 @@ def test_the_page_shows_the_record():
     assert selection.on_page(text, record) == text
     missed = {**record, "lines": [{**record["lines"][0], "within": False}]}
     assert "missed by" in selection.on_page(text, missed)
+
+
+def test_what_misses_its_bound_is_told():
+    record = json.loads(selection.RECORD.read_text("utf-8"))
+    line = {**record["lines"][0], "method": "one", "bound": 0.9, "within": True}
+    lines = [line, {**line, "size": "large", "within": False}, {**line, "method": "two"}]
+    lines.append({**line, "method": "three", "bound": None})
+    one, two = selection.verdicts(lines).splitlines()
+    assert one.split()[:6] == ["MISSED", "one", "1", "of", "2", "large:"]
+    assert two.split() == ["ok", "two", "1", "of", "1"]
+
+
+def test_the_written_sequence_is_that_of_a_plain_loop():
+    drawn = SIZES["whole"].drawn()
+    tokens, (mask, vectors) = (
+        drawn.crops(selection.load("globalcom2")),
+        selection.ours("globalcom2", SIZES["whole"].drawn())(),
+    )
+    wanted = []
+    for thumbnail, crop in ((0, 1), (2, 3)):
+        wanted += [tokens.features[thumbnail, n] for n in mask[thumbnail].nonzero()[:, 0]]
+        for y in range(12):
+            wanted += [tokens.features[crop, n] for n in mask[crop].nonzero()[:, 0] if n // 12 == y]
+            wanted.append(torch.zeros(64))
+    assert torch.equal(vectors, torch.stack(wanted))

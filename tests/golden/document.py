@@ -23,6 +23,9 @@ integers whose products and sums a float32 holds exactly, so that one choice is 
 with `==`; where inputs are floats the page says what is compared. None of the released code is in this repository.
 `tests/data/golden/README.md` says how each file was made.
 
+Tokens that stay keep the model's own order everywhere, so that every stream, position and receipt agrees: where
+released code sorts them by score or appends merged ones (VisionZip, PruMerge, GlobalCom2), no setting does so.
+
 """
 ABOUT = """
 A case is one input with one budget. The counts are made by the comparisons of the test suite when this page is written;

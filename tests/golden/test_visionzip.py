@@ -5,13 +5,15 @@ contextual token stands where its centre stood, not behind all dominant ones. As
 more, we change nothing, where the released code adds nothing to each centre or fails.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from golden.cases import cases
 from golden.fidelity import Fidelity
 
 from tokenprune import VisualTokens, load
-from tokenprune_strategies import nearest
+from tokenprune_strategies import nearest, space
 
 pytestmark = pytest.mark.xdist_group("golden")  # they share comparisons that have run
 CASES = {case.id: case for case in cases("visionzip")}
@@ -121,23 +123,31 @@ def test_goes_on_where_the_released_code_fails(name):
     assert not selection.merged.any()
 
 
+def opposed(tokens, by, targets, most):
+    """Everything but the targets is turned round."""
+    x = tokens.cue(by)
+    return TRUE(replace(tokens, cues={**tokens.cues, by: x.where(targets[:, None], -x)}), by, targets, most)
+
+
 MISTAKES = {
     "centres are the first of the rest": (
+        nearest,
         "evenly",
         lambda free, tokens, split: free & (free.cumsum(1) <= split.merged[:, None]),
     ),
     "to the first centre": (
+        nearest,
         "nearest",
-        lambda vectors, targets, most: targets.byte().argmax(1, keepdim=True).expand(targets.shape),
+        lambda tokens, by, targets, most: targets.byte().argmax(1, keepdim=True).expand(targets.shape),
     ),
-    "to the least similar": ("nearest", lambda x, targets, most: TRUE(x.where(targets[..., None], -x), targets, most)),
-    "to the longest product": ("nearest", lambda vectors, targets, most: TRUE(vectors * LONG, targets, most)),
+    "to the least similar": (nearest, "nearest", opposed),
+    "to the longest product": (space, "similarity_space", lambda *asked: VECTORS(*asked) * LONG),
 }
-TRUE, LONG = nearest.nearest, 1 + torch.arange(144.0)[:, None]
+TRUE, VECTORS, LONG = nearest.nearest, space.similarity_space, 1 + torch.arange(144.0)[:, None]
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_noticed(mistake, monkeypatch):
     assert all(same(CASES[name]) for name in FEW)
-    monkeypatch.setattr(nearest, *MISTAKES[mistake])
+    monkeypatch.setattr(*MISTAKES[mistake])
     assert not all(same(CASES[name]) for name in FEW)

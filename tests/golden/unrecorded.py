@@ -9,7 +9,7 @@ UNRECORDED = {  # pipeline: (released code, its licence, why there is nothing to
     "id_selection": ("none found", "", "written from the paper's idea; how scores fall is ours"),
     "llavolta": ("LLaVolta", "Apache-2.0", f"{READ}; what it pools with is a mean, which has one right answer"),
     "mmtok": ("MMTok", "Apache-2.0", READ),
-    "prumerge": ("42Shawn/LLaVA-PruMerge", "Apache-2.0", f"{READ}; its published figures are of fine-tuned models"),
+    "prumerge": ("42Shawn/LLaVA-PruMerge", "Apache-2.0", f"{READ}; its tokens come by score, ours in their order"),
     "prumerge_plus": ("42Shawn/LLaVA-PruMerge", "Apache-2.0", f"{READ}; its count follows from the image, ours is set"),
     "scope": ("kinredon/SCOPE", "no licence file", READ),
     "sparsevlm_plus": (

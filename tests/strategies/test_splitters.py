@@ -11,7 +11,7 @@ from tokenprune_strategies.equal import Equal
 from tokenprune_strategies.global_pool import GlobalPool
 from tokenprune_strategies.proportional import Proportional
 from tokenprune_strategies.thumbnail_guided import ThumbnailGuided
-from tokenprune_strategies.wishes import wishes
+from tokenprune_strategies.wishes import quantile, wishes
 
 
 @st.composite
@@ -104,8 +104,9 @@ def test_of_what_an_image_asks_for_a_share_is_important():
     assert Adaptive().adaptive
 
 
-def test_counts_of_no_rows_are_whole_numbers_too():
-    split = Equal().split(VisualTokens(torch.zeros(0, 6, 1)), torch.zeros(0, 6), Budget.parse(3))
+@pytest.mark.parametrize("kind", [Equal, Proportional, Adaptive])
+def test_counts_of_no_rows_are_whole_numbers_too(kind):
+    split = kind().split(VisualTokens(torch.zeros(0, 6, 1)), torch.zeros(0, 6), Budget.parse(3))
     assert {part.dtype for part in (split.important, split.diverse, split.merged)} == {torch.int64}
 
 
@@ -160,6 +161,13 @@ def test_rows_get_what_their_scores_say(settings, counts):
     assert Proportional(**settings).split(tokens, scores, Budget.parse(8)).total.tolist() == counts
 
 
+def test_sums_count_tokens_and_means_do_not():
+    scores = torch.tensor([[1.0] * 6, [1.5] * 4 + [0.0] * 2])
+    tokens = VisualTokens(torch.zeros(2, 6, 1), valid=scores > 0, group=torch.zeros(2).long())
+    for of, counts in (("sum", [3, 3]), ("mean", [2, 4])):
+        assert Proportional(of=of).split(tokens, scores, Budget.parse(6)).total.tolist() == counts
+
+
 def test_scores_below_zero_weigh_nothing_or_less():
     tokens = VisualTokens(torch.zeros(2, 20, 1), group=torch.zeros(2).long())
     scores = torch.tensor([[-3.0] * 20, [0.1] * 20])
@@ -204,6 +212,25 @@ def test_entropy_and_rank_are_effective_numbers():
     valid = torch.ones(3, 6).bool()
     valid[2, 4:] = False
     assert wishes(VisualTokens(features, valid=valid), four, "rank").tolist() == [3, 1, 4]
+
+
+def test_scores_that_are_alike_hold_no_outliers_and_sizes_do_not_matter():
+    tokens = VisualTokens(torch.zeros(2, 6, 1))
+    assert wishes(tokens, torch.ones(2, 6), "outliers").tolist() == [0, 0]
+    four = torch.tensor([1.0, 1, 1, 1, 0, 0])
+    assert wishes(tokens, torch.stack([four * 1e30, four * 1e-30]), "entropy").tolist() == [4, 4]
+
+
+def test_what_is_not_valid_or_zero_has_no_rank():
+    one = torch.tensor([[True] + [False] * 5, [True] * 6])
+    features = torch.stack([torch.eye(6), torch.zeros(6, 6)])
+    assert wishes(VisualTokens(features, valid=one), torch.zeros(2, 6), "rank").tolist() == [1, 0]
+    assert quantile(torch.ones(2, 6), one & False, 0.25).tolist() == [[0], [0]]
+
+
+def test_of_an_image_that_asks_for_nothing_one_token_stays():
+    tokens = VisualTokens(torch.zeros(1, 6, 1))
+    assert Adaptive(by="entropy").split(tokens, torch.zeros(1, 6), Budget.parse(5)).total.tolist() == [1]
 
 
 @settings(deadline=None, max_examples=60)

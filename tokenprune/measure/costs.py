@@ -24,7 +24,7 @@ from tokenprune.pipeline import Pipeline
 from tokenprune.placeholders import Size
 from tokenprune.seams import check_seams
 from tokenprune.standard_layers import check_inside
-from tokenprune.tokens import SPACES, TEXT, VisualTokens
+from tokenprune.tokens import OF_NO_LAYER, VisualTokens
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Subject:
     def _listened(self, pipeline: Pipeline) -> VisionCost:
         """The vision encoder with the cues of a pipeline; pipelines that read the same share it."""
         sources = cue_sources(self.family, self.model, pipeline, self.pixels)
-        read = {name: source for name, source in sources.items() if source not in TEXT | SPACES}
+        read = {name: source for name, source in sources.items() if source not in OF_NO_LAYER}
         key = tuple(sorted(read.items()))
         if key not in self._heard:
             self._heard[key] = count_vision(self.family, self.model, self.pixels, sources) if read else self.vision

@@ -16,7 +16,7 @@ from tokenprune.layers import layers_path
 from tokenprune.listen import Heard, Reads, cue_sources
 from tokenprune.measure.blank import visual
 from tokenprune.measure.contest import Contest
-from tokenprune.tokens import SPACES, TEXT
+from tokenprune.tokens import OF_NO_LAYER
 from tokenprune.vision import Run, run_vision
 
 
@@ -57,7 +57,7 @@ class Stages:
     def _taps(self) -> dict[str, list[tuple[Any, ...]]]:
         """By layer, what each tap is given."""
         encoder, spec = tower_of(self.image, self.model)
-        layers = {source.partition("@")[2] for source in self.sources.values() if source not in TEXT | SPACES}
+        layers = {source.partition("@")[2] for source in self.sources.values() if source not in OF_NO_LAYER}
         seen: dict[str, list[tuple[Any, ...]]] = {layer: [] for layer in sorted(layers)}
         with ExitStack() as stack:
             for layer, given in seen.items():

@@ -15,7 +15,7 @@ from tokenprune.budget import Budget
 from tokenprune.selection import Split
 from tokenprune.testing.inside import INSIDE, inside
 from tokenprune.testing.values import KINDS, attention, features
-from tokenprune.tokens import SPACES, Cue, VisualTokens
+from tokenprune.tokens import PIXELS, SPACES, Cue, VisualTokens
 
 __all__ = ["DTYPES", "KINDS", "MakeCue", "as_code", "budgets", "splits", "visual_tokens"]
 
@@ -87,6 +87,8 @@ def _cue(draw: st.DrawFn, name: str, kind: str, x: Tensor, made: Mapping[str, Ma
         value = features(kind, (x.shape[0], x.shape[1], x.shape[2]), x.dtype, g).to(x.device).mT
     elif kind_of_cue.endswith("keys"):  # [B, d, N]
         value = features(kind, (*x.shape[:2], 3), x.dtype, g).to(x.device).mT
+    elif kind_of_cue == PIXELS:  # [B, L, N]
+        value = attention(kind, (x.shape[0], 4, x.shape[1]), torch.float32, g).to(x.device)
     else:
         batch, count = x.shape[:2]
         shape = draw(st.sampled_from(((batch, count), (batch, 1, count), (batch, 4, count))))
