@@ -154,7 +154,7 @@ def apportion(total: int, weights: Sequence[float | Fraction], caps: Sequence[in
 
 def _whole(weights: Sequence[float | Fraction]) -> list[int]:
     """Whole numbers in the same proportion, which divide exactly and much faster than fractions do."""
-    pairs = [weight.as_integer_ratio() for weight in weights]
+    pairs = [(int(weight) if isinstance(weight, Integral) else weight).as_integer_ratio() for weight in weights]
     size = math.lcm(*(below for _, below in pairs))
     return [above * (size // below) for above, below in pairs]
 

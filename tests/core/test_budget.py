@@ -273,3 +273,10 @@ def test_even_weights_give_the_lower_rows_one_more(rows, total):
 def test_what_cannot_be_divided_says_so(case, said):
     with pytest.raises(BudgetError, match=re.escape(said)):
         apportion(*case)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float32, np.float64])
+def test_weights_of_numpy_are_numbers_like_others(kind):
+    weights = [0, 1, 2, 5]
+    assert apportion(9, [kind(one) / kind(2) for one in weights], [9] * 4) == apportion(9, weights, [9] * 4)
+    assert apportion(9, [kind(one) for one in weights], [9] * 4) == apportion(9, weights, [9] * 4)
