@@ -264,6 +264,7 @@ def test_leading_is_the_beginning_of_the_ranking(count, among):
 def test_leading_of_more_rows_than_tokens_may_be_all_of_them(shape):
     scores = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     assert torch.equal(leading(scores, 2), ranking(scores))
+    assert torch.equal(leading(scores, 1), ranking(scores)[..., :1])
 
 
 @pytest.mark.parametrize("kind", ["distinct", "some tied", "some not a number", "mostly infinite"])
