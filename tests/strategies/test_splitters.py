@@ -314,7 +314,8 @@ def test_rows_without_a_thumbnail_or_a_map_are_told():
     places, marked = [[(0, 0), (0, 1)]] * 3, torch.tensor([True, False, False])
     tokens = mapped(places, [[1, 2]] * 3, overview=marked, group=torch.tensor([0, 0, 1]))
     assert overview_of(tokens) == [-1, 0, -1]
-    assert overview_of(VisualTokens(tokens.features, place=tokens.place, overview=marked)) == [-1, -1, -1]
+    bare = VisualTokens(tokens.features, place=tokens.place, overview=marked, group=tokens.group)
+    assert overview_of(bare) == [-1, -1, -1]
 
 
 def test_what_lies_beyond_a_map_is_not_on_it():
