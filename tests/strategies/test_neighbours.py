@@ -1,5 +1,7 @@
 """Neighbours: the cells around what is kept, then by score."""
 
+from unittest import mock
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from strategies.problems import free, marks
 from tokenprune import Split, VisualTokens, load
 from tokenprune.testing import splits, visual_tokens
 from tokenprune.tokens import top
+from tokenprune_strategies import adjacent
 from tokenprune_strategies.neighbours import Neighbours
 
 
@@ -36,7 +39,10 @@ def test_takes_as_the_plain_loop(data):
     g = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
     scores = torch.randint(0, 5, tokens.shape, generator=g).float()
     kept = top(torch.rand(tokens.shape, generator=g), split.important, tokens.valid)
-    assert torch.equal(Neighbours().choose(tokens, scores, kept, split), plain(tokens, scores, scores, kept, split))
+    few = data.draw(st.sampled_from((0, adjacent._FEW)))  # how many are compared with every token, not looked up
+    with mock.patch.object(adjacent, "_FEW", few):
+        found = Neighbours().choose(tokens, scores, kept, split)
+    assert torch.equal(found, plain(tokens, scores, scores, kept, split))
     other = tokens.cue("received_attention").float()
     other = other if other.ndim == 2 else other.mean(1)
     filled = Neighbours(fill="attention_received")
