@@ -27,6 +27,7 @@ WHY = Path(__file__).with_name("survivors.yaml")
 FATES = {0: "survived", 1: "killed", 3: "killed", 5: "untested", 33: "untested", None: "not tried"}
 FATES |= dict.fromkeys((24, -24, 36, 152, 255), "timed out")
 CORE, STRATEGIES = "tokenprune", "tokenprune_strategies"
+UNUSED = ("cacheprovider", "unraisableexception", "threadexception")  # the last two take longer than most tests do
 ON_DEVICE = (
     "strategies/test_on_device.py::test_a_device_that_knows_no_values_will_do "
     "strategies/test_on_device.py::test_ragged_tokens_are_counted_once_and_never_looked_at_again "
@@ -68,8 +69,9 @@ PARTS = {  # name: (package, its mutated modules, the tests that judge them)
     ),
     "greedy": (
         STRATEGIES,
-        "greedy bounds suppress suppression facility_location coverage reach dpp volume effective_rank",
+        "greedy bounds suppress suppression facility_location coverage reach space dpp volume effective_rank",
         "strategies/test_greedy strategies/test_suppression strategies/test_facility_location strategies/test_dpp "
+        "strategies/test_mergers "
         f"{ON_DEVICE}",
     ),
 }
@@ -116,7 +118,7 @@ def mutmut_settings(package, modules, tests):
         "pytest_add_cli_args_test_selection": [
             f"tests/{test}{'' if '.py' in test else '.py'}" for test in tests.split()
         ],
-        "pytest_add_cli_args": ["-p", "no:cacheprovider", "--hypothesis-profile=mutation"],
+        "pytest_add_cli_args": [*(f"-pno:{one}" for one in UNUSED), "--hypothesis-profile=mutation"],
         "timeout_constant": 2.0,
         "timeout_multiplier": 5.0,
     }

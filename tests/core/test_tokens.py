@@ -110,6 +110,15 @@ def test_unit_vectors_have_norm_one_or_zero(tokens):
     assert (unit[nothing] == 0).all()
 
 
+def test_unit_vectors_of_some_rows_are_remembered_only_if_that_is_all():
+    whole = VisualTokens(X).unit
+    tokens, some = VisualTokens(X), slice(1, 2)
+    assert torch.equal(tokens.unit_of(some), whole[some])
+    assert "unit" not in tokens._memo
+    assert tokens.unit_of(slice(None)).data_ptr() == tokens.unit.data_ptr()
+    assert tokens.unit_of(some).data_ptr() == tokens.unit[some].data_ptr()
+
+
 def test_a_cue_is_asked_for_once_and_only_when_it_is_read():
     asked = []
     cues = {
@@ -249,6 +258,13 @@ def test_leading_is_the_beginning_of_the_ranking(count, among):
         deep = scores.view(4, 4, 300)
         assert torch.equal(leading(deep, count).flatten(0, 1), wanted)
         assert torch.equal(leading(deep.double(), count).flatten(0, 1), wanted)
+
+
+@pytest.mark.parametrize("shape", [(2, 1100, 2), (1100, 2)])
+def test_leading_of_more_rows_than_tokens_may_be_all_of_them(shape):
+    scores = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(leading(scores, 2), ranking(scores))
+    assert torch.equal(leading(scores, 1), ranking(scores)[..., :1])
 
 
 @pytest.mark.parametrize("kind", ["distinct", "some tied", "some not a number", "mostly infinite"])
