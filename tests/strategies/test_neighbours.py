@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies.problems import free, marks
 
-from tokenprune import Split, VisualTokens, load
+from tokenprune import Split, VisualTokens, load, ranks
 from tokenprune.testing import splits, visual_tokens
 from tokenprune.tokens import top
 from tokenprune_strategies import adjacent
@@ -40,7 +40,8 @@ def test_takes_as_the_plain_loop(data):
     scores = torch.randint(0, 5, tokens.shape, generator=g).float()
     kept = top(torch.rand(tokens.shape, generator=g), split.important, tokens.valid)
     few = data.draw(st.sampled_from((0, adjacent._FEW)))  # how many are compared with every token, not looked up
-    with mock.patch.object(adjacent, "_FEW", few):
+    near = data.draw(st.sampled_from(((), ranks.AT_HAND)))  # devices whose values may be looked at
+    with mock.patch.object(adjacent, "_FEW", few), mock.patch.object(ranks, "AT_HAND", near):
         found = Neighbours().choose(tokens, scores, kept, split)
     assert torch.equal(found, plain(tokens, scores, scores, kept, split))
     other = tokens.cue("received_attention").float()
