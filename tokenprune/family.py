@@ -29,14 +29,12 @@ class Tower:
     """What must be known of one kind of vision encoder.
 
     Args:
-        attention: paths from the encoder to the attention of layer ``{}``; the first that exists is used; none: no
-            attention can be read.
+        attention: paths from the encoder to the attention of layer ``{}``, the first that exists counts; none: unread.
         cls: where the CLS token stands in the encoder's sequence. None: there is none.
         layout: as in `Family`, where this encoder lays tokens out in a way of its own. None: as the family does.
         reads: cues that are read in a way of their own, by name: from the config, what reduces queries and keys.
         registers: how many tokens without a patch come first where no CLS token is read, from the config.
-        patches: how the path ends from the encoder to the convolution that makes the patches of its sequence, in
-            reading order. Empty: there is none, or its order is another.
+        patches: end of the path to the convolution that makes its patches, in reading order. Empty: there is none.
     """
 
     attention: tuple[str, ...] = ("encoder.layers.{}.self_attn", "vision_model.encoder.layers.{}.self_attn")

@@ -18,11 +18,15 @@ GROUPS = tuple(f"tokenprune.{kind}" for kind in _KINDS)
 @cache
 def catalog(group: str) -> dict[str, tuple[EntryPoint, ...]]:
     """Every name in ``group`` with the entry points that claim it: one, unless distributions conflict."""
-    found: dict[str, dict[tuple[str, str], EntryPoint]] = {}
+    found: dict[str, list[EntryPoint]] = {}
     for point in sorted(entry_points(group=group), key=lambda point: point.name):
-        # One distribution may be seen twice (a checkout and its editable install): that is no conflict.
-        found.setdefault(point.name, {})[_origin(point), point.value] = point
-    return {name: tuple(points.values()) for name, points in found.items()}
+        found.setdefault(point.name, []).append(point)
+    return {name: tuple(points if len(points) == 1 else _distinct(points)) for name, points in found.items()}
+
+
+def _distinct(points: list[EntryPoint]) -> Iterable[EntryPoint]:
+    """One distribution may be seen twice, as a checkout and its editable install: that is no conflict."""
+    return {(_origin(point), point.value): point for point in points}.values()
 
 
 def _origin(point: EntryPoint) -> str:

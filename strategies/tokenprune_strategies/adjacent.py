@@ -8,6 +8,8 @@ from torch import Tensor
 from tokenprune.tokens import VisualTokens
 from tokenprune_strategies.similarity import gather
 
+_FEW = 8  # marked tokens of a row; so few are compared with every token, which takes fewer steps
+
 
 def adjacent(tokens: VisualTokens, marked: Tensor, most: int) -> Tensor:
     """[B, N] bool, tokens with a ``marked`` [B, N] one of their row beside, above or below; without places none.
@@ -19,14 +21,18 @@ def adjacent(tokens: VisualTokens, marked: Tensor, most: int) -> Tensor:
     """
     if tokens.place is None or tokens.canvas is None or not most:
         return torch.zeros_like(marked)
+    found = marked.byte().topk(most)  # [B, M], the marked ones and some others
+    real, near = found.values.bool(), gather(tokens.place, found.indices)
+    if most <= _FEW:
+        (y, x), (row, column) = tokens.place.unbind(-1), near[..., None].unbind(-2)  # [B, N], [B, M, 1]
+        apart = (y[:, None] - row).abs_().add_((x[:, None] - column).abs_())  # [B, M, N]
+        return (apart == 1).logical_and_(real[..., None]).any(1)
     rows = int(tokens.group.bincount().max()) if len(tokens.group) else 1  # a map holds the tokens of its rows, no more
     size = 3 * rows * tokens.shape[1] + 6  # of a map with a margin of one cell, at most
-    found = marked.byte().topk(most)  # [B, M], the marked ones and some others
     steps = torch.tensor([(-1, 0), (1, 0), (0, -1), (0, 1)]).to(marked.device, non_blocking=True)
-    beside = (gather(tokens.place, found.indices)[:, :, None] + steps).flatten(1, 2)  # [B, 4 M, 2]
-    real = found.values.bool().repeat_interleave(4, 1)
+    beside = (near[:, :, None] + steps).flatten(1, 2)  # [B, 4 M, 2]
     where = torch.zeros(len(marked), size + 1, dtype=torch.bool, device=marked.device)
-    where.scatter_(1, _cell(beside, tokens.canvas, size).masked_fill(~real, size), True)
+    where.scatter_(1, _cell(beside, tokens.canvas, size).masked_fill(~real.repeat_interleave(4, 1), size), True)
     where[:, size] = False
     return where.gather(1, _cell(tokens.place, tokens.canvas, size))
 

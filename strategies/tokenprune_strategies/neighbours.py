@@ -5,6 +5,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from tokenprune import ranks
 from tokenprune.named import Named
 from tokenprune.selection import Split
 from tokenprune.strategy import Diversifier, Scorer
@@ -40,6 +41,9 @@ class Neighbours(Diversifier):
         if 4 * held > min(counts):  # else there is room for all of them
             beside &= top(scores.detach(), split.diverse, beside)
         other = (scores if self.fill is None else self.fill.score(tokens)).detach()
-        rest = leading(other, max(counts), free & ~beside)  # [B, M]
+        free &= ~beside
+        if kept.device.type in ranks.AT_HAND:
+            return beside | top(other, split.diverse - beside.sum(1), free)
+        rest = leading(other, max(counts), free)  # [B, M]
         left = split.diverse.to(kept.device, non_blocking=True)[:, None] - beside.sum(1, keepdim=True)
         return beside.scatter(1, rest, beside.gather(1, rest) | (torch.arange(max(counts), device=kept.device) < left))

@@ -9,7 +9,7 @@ from tokenprune.selection import Merge, Selection, Split
 from tokenprune.strategy import Merger
 from tokenprune.tokens import VisualTokens
 from tokenprune_strategies.folding import edges, free_tokens
-from tokenprune_strategies.runs import in_line, middles
+from tokenprune_strategies.runs import alike, in_line, middles
 
 
 @final
@@ -27,13 +27,13 @@ class Pooling(Merger):
 
     def merge(self, tokens: VisualTokens, scores: Tensor, selection: Selection, split: Split) -> Merge:
         """One edge a token."""
-        free, line = free_tokens(tokens, selection), self._line(tokens, split)
-        held, runs = (split.important + split.diverse)[:, None], split.merged[:, None]
-        size, seen = (tokens.counts[:, None] - held).clamp(min=1), free
-        if line is None and tokens.valid is None and not held.any() and (runs == runs[:1]).all():
-            seen, size, runs = free[:1], size[:1], runs[:1]  # what is cut is the same in every row
-        into = middles(*in_line(seen, line), size, runs).expand(tokens.shape)
-        comes = free & (split.merged[:, None] > 0).to(free.device, non_blocking=True)
+        held, runs, line = split.important + split.diverse, split.merged, self._line(tokens, split)
+        if line is None and tokens.valid is None and not held.any() and len(runs) and 0 < runs.min() == runs.max():
+            carriers, into, weight = alike(tokens.shape[1], int(runs[0]), tokens.device)
+            return edges(carriers.expand(tokens.shape), into.expand(tokens.shape), weight.expand(tokens.shape))
+        free, size = free_tokens(tokens, selection), (tokens.counts - held).clamp(min=1)
+        into = middles(*in_line(free, line), size[:, None], runs[:, None])
+        comes = free & (runs[:, None] > 0).to(free.device, non_blocking=True)
         here = torch.arange(tokens.shape[1], device=free.device)
         into = torch.where(comes, into, here)
         return edges(comes & (into == here), into, comes.float(), mean=True)

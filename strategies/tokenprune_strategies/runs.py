@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -33,3 +35,15 @@ def middles(order: Tensor, rank: Tensor, size: Tensor, runs: Tensor) -> Tensor:
     middle = (-(ends[:, :-1] + ends[:, 1:]) - 1).div(2, rounding_mode="floor").clamp(0, max(order.shape[1] - 1, 0))
     size, runs, middle = (one.to(order.device, non_blocking=True) for one in (size, runs, middle))
     return order.gather(1, middle).gather(1, (rank * runs // size).clamp(0, most - 1))
+
+
+@lru_cache(maxsize=32)
+def alike(count: int, runs: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """What `middles` says of a row of which every token is free: the carriers, [N] each, their tokens, and the weights.
+
+    Images are mostly of one size, so that it is remembered.
+    """
+    order = torch.arange(count)[None]
+    into = middles(order, order, torch.tensor([[count]]), torch.tensor([[runs]]))[0]
+    weight = into.bincount(minlength=count)[into].float().reciprocal()
+    return (into == order[0]).to(device), into.to(device), weight.to(device)

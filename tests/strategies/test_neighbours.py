@@ -1,14 +1,16 @@
 """Neighbours: the cells around what is kept, then by score."""
 
+from unittest import mock
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies.problems import free, marks
 
-from tokenprune import Split, VisualTokens, load
+from tokenprune import Split, VisualTokens, load, ranks
 from tokenprune.testing import splits, visual_tokens
 from tokenprune.tokens import top
-from tokenprune_strategies.adjacent import adjacent
+from tokenprune_strategies import adjacent
 from tokenprune_strategies.neighbours import Neighbours
 
 
@@ -37,7 +39,11 @@ def test_takes_as_the_plain_loop(data):
     g = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
     scores = torch.randint(0, 5, tokens.shape, generator=g).float()
     kept = top(torch.rand(tokens.shape, generator=g), split.important, tokens.valid)
-    assert torch.equal(Neighbours().choose(tokens, scores, kept, split), plain(tokens, scores, scores, kept, split))
+    few = data.draw(st.sampled_from((0, adjacent._FEW)))  # how many are compared with every token, not looked up
+    near = data.draw(st.sampled_from(((), ranks.AT_HAND)))  # devices whose values may be looked at
+    with mock.patch.object(adjacent, "_FEW", few), mock.patch.object(ranks, "AT_HAND", near):
+        found = Neighbours().choose(tokens, scores, kept, split)
+    assert torch.equal(found, plain(tokens, scores, scores, kept, split))
     other = tokens.cue("received_attention").float()
     other = other if other.ndim == 2 else other.mean(1)
     filled = Neighbours(fill="attention_received")
@@ -57,12 +63,12 @@ def test_beside_what_lies_beyond_the_map_lies_nothing():
     beyond = [(0, 6), (-3, 0), (9, 0), (0, -5)]
     places = [*beyond, (10, 0), *((cell // 3 % 2, cell % 3) for cell in range(35))]
     tokens = VisualTokens(torch.zeros(1, 40, 1), place=torch.tensor([places]), canvas=torch.tensor([[2, 3]]))
-    assert not adjacent(tokens, marks([0, 1, 2, 3], 40)[None], 4).any()
+    assert not adjacent.adjacent(tokens, marks([0, 1, 2, 3], 40)[None], 4).any()
 
 
 def test_a_map_of_one_column_has_room_for_its_last_cell():
     tokens = VisualTokens.on_grid(torch.zeros(1, 12, 1), (12, 1))
-    assert adjacent(tokens, marks([10], 12)[None], 1).nonzero()[:, 1].tolist() == [9, 11]
+    assert adjacent.adjacent(tokens, marks([10], 12)[None], 1).nonzero()[:, 1].tolist() == [9, 11]
 
 
 def test_no_rows_have_no_neighbours():
@@ -70,12 +76,12 @@ def test_no_rows_have_no_neighbours():
     split = Split(*torch.zeros(2, 0, dtype=torch.int64))
     assert Neighbours().reads == frozenset()
     assert Neighbours().choose(VisualTokens(none[..., None]), none, none.bool(), split).shape == (0, 4)
-    assert adjacent(VisualTokens.on_grid(none[..., None], (2, 2)), none.bool(), 1).shape == (0, 4)
+    assert adjacent.adjacent(VisualTokens.on_grid(none[..., None], (2, 2)), none.bool(), 1).shape == (0, 4)
 
 
 def test_without_a_map_there_are_no_neighbours():
     tokens = VisualTokens(torch.zeros(1, 4, 1), place=torch.zeros(1, 4, 2, dtype=torch.int64))
-    assert not adjacent(tokens, marks([0], 4)[None], 1).any()
+    assert not adjacent.adjacent(tokens, marks([0], 4)[None], 1).any()
 
 
 def test_hiprune_keeps_anchors_their_neighbours_and_registers():
