@@ -2,6 +2,7 @@
 
 from unittest import mock
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,14 +60,17 @@ def test_nothing_wraps_around_the_border():
     assert chosen.nonzero()[:, 1].tolist() == [2, 4, 7, 9]
 
 
-def test_beside_what_lies_beyond_the_map_lies_nothing():
+def test_beside_what_lies_beyond_the_map_lies_nothing(monkeypatch):
+    monkeypatch.setattr(adjacent, "_FEW", 0)
     beyond = [(0, 6), (-3, 0), (9, 0), (0, -5)]
     places = [*beyond, (10, 0), *((cell // 3 % 2, cell % 3) for cell in range(35))]
     tokens = VisualTokens(torch.zeros(1, 40, 1), place=torch.tensor([places]), canvas=torch.tensor([[2, 3]]))
     assert not adjacent.adjacent(tokens, marks([0, 1, 2, 3], 40)[None], 4).any()
 
 
-def test_a_map_of_one_column_has_room_for_its_last_cell():
+@pytest.mark.parametrize("few", [0, 1])
+def test_a_map_of_one_column_has_room_for_its_last_cell(few, monkeypatch):
+    monkeypatch.setattr(adjacent, "_FEW", few)
     tokens = VisualTokens.on_grid(torch.zeros(1, 12, 1), (12, 1))
     assert adjacent.adjacent(tokens, marks([10], 12)[None], 1).nonzero()[:, 1].tolist() == [9, 11]
 
