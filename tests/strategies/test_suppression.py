@@ -8,8 +8,8 @@ from strategies.plain import complaints, picked, scaled
 from strategies.problems import exact, fine, marks, problems
 
 from tokenprune import Split, VisualTokens
-from tokenprune_strategies.effective_rank import effective_rank
 from tokenprune_strategies.bounds import bounds, finite
+from tokenprune_strategies.effective_rank import effective_rank
 from tokenprune_strategies.suppress import joint, threshold, worth
 from tokenprune_strategies.suppression import Suppression
 
