@@ -9,6 +9,7 @@ from strategies.problems import free, marks, problems
 
 from tokenprune import Split, VisualTokens
 from tokenprune_strategies import density_peaks
+from tokenprune_strategies.density import density, prominence
 from tokenprune_strategies.density_peaks import DensityPeaks
 
 
@@ -61,3 +62,17 @@ def test_duplicates_come_last():
     rest = torch.zeros(1, 8), marks([], 8)[None], Split(torch.tensor([0]), torch.tensor([6]))
     chosen = DensityPeaks(nearest=3).choose(VisualTokens(x), *rest)[0]
     assert chosen.tolist() == [True, False, True, True, False, True, True, True]
+
+
+def test_density_and_distance_of_few_tokens():
+    """Two tokens half a unit apart beside one that is not there; and three, the last of them in the middle."""
+    square = torch.tensor([[[0, 0.25, 9], [0.25, 0, 9], [9, 9, 0]], [[0, 4, 1], [4, 0, 1], [1, 1, 0]]])
+    valid = torch.tensor([[True, True, False], [True, True, True]])
+
+    def parts():
+        return iter([(slice(0, 3), square.clone())])
+
+    dense = density(parts, valid, 5)
+    assert torch.allclose(-dense.log()[valid], torch.tensor([0.25, 0.25, 2.5, 2.5, 1]))
+    away = prominence(parts, dense, valid, torch.zeros_like(valid))
+    assert torch.allclose(away[valid], torch.tensor([0.5, 0.5, 1, 1, 1]))

@@ -11,6 +11,7 @@ from tokenprune import Split, VisualTokens, load
 from tokenprune.errors import MissingCue, PipelineError
 from tokenprune_strategies import coverage
 from tokenprune_strategies.facility_location import FacilityLocation
+from tokenprune_strategies.reach import with_more
 
 
 def covered(reach, picks):
@@ -159,3 +160,19 @@ def test_mmtok_is_that():
     assert part == FacilityLocation(power=0, temperature=0.2, cover="question", cover_space="projected")
     assert pipeline.stages[0].space == "encoder"
     assert pipeline.reads == {"question", "projected"}
+
+
+def test_what_else_is_covered_weighs_as_one():
+    """One token and one word beside one that is padding."""
+    unit, words = torch.tensor([[[1.0, 0]]]), torch.tensor([[[2.0, 0], [0, 0]]])
+    found, counted = with_more(torch.ones(1, 1, 1), unit, words, None, 1.0, 3.0)
+    assert found[counted[:, None]].tolist() == [1, 3]
+    assert counted.tolist() == [[True, True, False]]
+
+
+def test_what_else_is_covered_is_measured_in_float32():
+    g = torch.Generator().manual_seed(0)
+    given_ = torch.rand(1, 8, 64, generator=g), torch.rand(1, 3, 64, generator=g), None, 0.1, 2.0
+    wanted = with_more(torch.ones(1, 8, 8), *given_)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(with_more(torch.ones(1, 8, 8), *given_)[0], wanted)

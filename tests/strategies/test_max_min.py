@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tokenprune import Split, VisualTokens
 from tokenprune_strategies import max_min, similarity
 from tokenprune_strategies.max_min import MaxMin
-from tokenprune_strategies.similarity import far_apart
+from tokenprune_strategies.similarity import Similarity, far_apart, gather, mask
 
 
 def plain(problem):
@@ -145,3 +145,32 @@ def test_what_is_kept_is_not_picked():
     kept = marks([0, 3], 20)[None]
     order = far_apart(VisualTokens(exact((1, 20, 8))).unit, 18, kept=kept)
     assert sorted(order[0].tolist()) == [token for token in range(20) if token not in (0, 3)]
+
+
+def test_the_first_is_far_from_tokens_of_the_pool_alone_where_its_row_has_none_to_be_far_from():
+    unit = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0.6, 0.8]]).expand(2, -1, -1)
+    pool = ~marks([1], 4).expand(2, -1)
+    assert far_apart(unit, 1, pool).tolist() == [[0], [0]]
+    kept = torch.stack([marks([], 4), marks([3], 4)])
+    assert far_apart(unit.flip(1), 1, pool.flip(1) & ~kept, kept).tolist() == [[3], [1]]
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_cosines_to_a_pick_are_kept_where_there_is_room(room, monkeypatch):
+    monkeypatch.setattr(similarity, "MATRIX", 4 * 6**2 - (not room))
+    unit, pick = VisualTokens(exact((2, 6, 8))).unit, torch.tensor([[3], [5]])
+    found = Similarity(unit)
+    assert (found._matrix is not None) is room
+    assert torch.equal(found.to(pick), torch.stack([unit[0] @ unit[0, 3], unit[1] @ unit[1, 5]]))
+
+
+def test_a_mask_is_true_or_false():
+    found = mask(torch.tensor([[2, 0], [1, 0]]), [1, 2], 3)
+    assert (found.dtype, found.int().tolist()) == (torch.bool, [[0, 0, 1], [1, 1, 0]])
+
+
+def test_vectors_are_gathered_from_any_layout():
+    x, index = torch.arange(24.0).view(2, 3, 4), torch.tensor([[2, 0], [3, 3]])
+    wanted = torch.stack([one.mT[rows] for one, rows in zip(x, index, strict=True)])
+    assert torch.equal(gather(x.mT, index), wanted)
+    assert torch.equal(gather(x.mT.contiguous(), index), wanted)

@@ -6,6 +6,7 @@ from strategies.problems import exact, fine
 from torch.nn.functional import avg_pool1d, avg_pool2d
 
 from tokenprune import Selection, Split, VisualTokens
+from tokenprune_strategies import space
 from tokenprune_strategies.bipartite import Bipartite
 from tokenprune_strategies.grid_cell import GridCell
 from tokenprune_strategies.kmeans import KMeans
@@ -215,3 +216,15 @@ def test_rounds_of_matching_are_plain_rounds(count):
         assert merge.carriers[row].nonzero()[:, 0].tolist() == sorted(groups)
         for carrier, own in groups.items():
             close(new[row, carrier], x[row, own].mean(0))
+
+
+@pytest.mark.parametrize("by", [None, "keys"])
+def test_the_nearest_target_by_features_or_by_a_cue_a_row_at_a_time(by, monkeypatch):
+    monkeypatch.setattr(space, "_CACHE", 1)
+    g = torch.Generator().manual_seed(0)
+    x, keys = torch.randn(4, 3, 5, generator=g), torch.randn(4, 3, 6, generator=g)
+    targets = torch.tensor([[1, 0, 1], [1, 1, 0], [0, 0, 1], [0, 1, 1]]).bool()
+    found = space.nearest(VisualTokens(x, {"keys": keys.mT}), by, targets, 2)
+    unit = torch.nn.functional.normalize(x if by is None else keys, dim=2)
+    wanted = (unit @ unit.mT).masked_fill(~targets[:, None], -2).argmax(2)
+    assert torch.equal(found, wanted)

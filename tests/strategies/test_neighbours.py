@@ -2,6 +2,7 @@
 
 from unittest import mock
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,6 +58,34 @@ def test_nothing_wraps_around_the_border():
     scores, kept = torch.zeros(1, 12), marks([3, 8], 12)[None]
     chosen = Neighbours().choose(tokens, scores, kept, Split(torch.tensor([2]), torch.tensor([4])))
     assert chosen.nonzero()[:, 1].tolist() == [2, 4, 7, 9]
+
+
+def test_beside_what_lies_beyond_the_map_lies_nothing(monkeypatch):
+    monkeypatch.setattr(adjacent, "_FEW", 0)
+    beyond = [(0, 6), (-3, 0), (9, 0), (0, -5)]
+    places = [*beyond, (10, 0), *((cell // 3 % 2, cell % 3) for cell in range(35))]
+    tokens = VisualTokens(torch.zeros(1, 40, 1), place=torch.tensor([places]), canvas=torch.tensor([[2, 3]]))
+    assert not adjacent.adjacent(tokens, marks([0, 1, 2, 3], 40)[None], 4).any()
+
+
+@pytest.mark.parametrize("few", [0, 8])
+def test_a_map_of_one_column_has_room_for_its_last_cell(few, monkeypatch):
+    monkeypatch.setattr(adjacent, "_FEW", few)
+    tokens = VisualTokens.on_grid(torch.zeros(1, 12, 1), (12, 1))
+    assert adjacent.adjacent(tokens, marks([10], 12)[None], 1).nonzero()[:, 1].tolist() == [9, 11]
+
+
+def test_no_rows_have_no_neighbours():
+    none = torch.zeros(0, 4)
+    split = Split(*torch.zeros(2, 0, dtype=torch.int64))
+    assert Neighbours().reads == frozenset()
+    assert Neighbours().choose(VisualTokens(none[..., None]), none, none.bool(), split).shape == (0, 4)
+    assert adjacent.adjacent(VisualTokens.on_grid(none[..., None], (2, 2)), none.bool(), 1).shape == (0, 4)
+
+
+def test_without_a_map_there_are_no_neighbours():
+    tokens = VisualTokens(torch.zeros(1, 4, 1), place=torch.zeros(1, 4, 2, dtype=torch.int64))
+    assert not adjacent.adjacent(tokens, marks([0], 4)[None], 1).any()
 
 
 def test_hiprune_keeps_anchors_their_neighbours_and_registers():

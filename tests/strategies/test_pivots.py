@@ -12,6 +12,7 @@ from strategies.problems import exact, free, marks, problems
 from tokenprune import Split, VisualTokens
 from tokenprune.errors import PipelineError
 from tokenprune_strategies.pivots import Pivots
+from tokenprune_strategies.rounds import rounds, words
 
 
 def even(left, each, nth):
@@ -105,8 +106,23 @@ def test_as_released_a_share_that_does_not_divide_is_lost_and_pivots_come_on_top
         assert int(Pivots(pivots=4).choose(*problem, split).sum()) == count
 
 
+WIDTHS = "^words are 8 wide and tokens 4, which do not compare; take words as pivots inside the language model$"
+
+
 def test_words_of_another_width_are_refused():
     problem = asked((VisualTokens(exact((1, 6, 8))), torch.rand(1, 6), marks([], 6)[None]), 0, 2)
     tokens = replace(problem[0], features=exact((1, 6, 4)))
-    with pytest.raises(PipelineError, match="words are 8 wide and tokens 4"):
+    with pytest.raises(PipelineError, match=WIDTHS):
         Pivots(words=1).choose(tokens, *problem[1:], Split(torch.tensor([0]), torch.tensor([3])))
+
+
+def test_words_go_by_the_sum_of_the_sizes_in_their_keys():
+    cues = {"text_states": torch.eye(2)[None], "text_keys@this": torch.tensor([[[3.0, 0], [2, -2]]])}
+    none = torch.zeros(1, 0, 2), torch.zeros(1, 0, dtype=torch.bool)
+    vectors, real = words(VisualTokens(torch.zeros(1, 1, 2), cues), "this", 1, *none)
+    assert (vectors.tolist(), real.tolist()) == ([[[0, 1]]], [[True]])
+
+
+def test_rounds_take_what_does_not_divide_too():
+    unit, none = torch.eye(3)[None], torch.zeros(1, 3, dtype=torch.bool)
+    assert rounds(unit, unit[:, :2], ~none[:, :2], torch.tensor([[3]]), none).all()

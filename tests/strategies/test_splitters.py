@@ -9,6 +9,8 @@ from tokenprune import Budget, VisualTokens, load
 from tokenprune_strategies.adaptive import Adaptive
 from tokenprune_strategies.equal import Equal
 from tokenprune_strategies.global_pool import GlobalPool
+from tokenprune_strategies.overview import at_places, maps, overview_of
+from tokenprune_strategies.overview_sums import _cell, seen_in_rows
 from tokenprune_strategies.proportional import Proportional
 from tokenprune_strategies.thumbnail_guided import ThumbnailGuided
 from tokenprune_strategies.wishes import quantile, wishes
@@ -292,3 +294,39 @@ def test_crops_weigh_what_their_thumbnail_sees_in_them(temperature):
 def test_rows_without_a_thumbnail_weigh_what_they_hold():
     assert ThumbnailGuided().weights(VisualTokens(torch.zeros(2, 6, 1))) == [6, 6]
     assert ThumbnailGuided().weights(VisualTokens(torch.zeros(0, 6, 1))) == []
+
+
+def mapped(places, canvas, **rest):
+    """Rows with tokens at these places of their maps."""
+    place = torch.tensor(places)
+    return VisualTokens(torch.zeros(*place.shape[:2], 1), place=place, canvas=torch.tensor(canvas), **rest)
+
+
+def test_rows_with_no_part_in_a_thumbnail_weigh_what_they_hold_whatever_it_sees():
+    """A thumbnail of scores whose exponential is no float, its crop, and a row that is a corner of its own map."""
+    places = [[(0, 0), (0, 1), (1, 0), (1, 1)]] * 2 + [[(1, 1)] * 4]
+    rest = {"overview": torch.tensor([True, False, False]), "group": torch.tensor([0, 0, 1])}
+    tokens = mapped(places, [[2, 2]] * 3, cues={"cls_logits": torch.full((3, 4), 500.0)}, **rest)
+    assert ThumbnailGuided(temperature=1.0).weights(tokens) == [4, 4, 4]
+
+
+def test_rows_without_a_thumbnail_or_a_map_are_told():
+    places, marked = [[(0, 0), (0, 1)]] * 3, torch.tensor([True, False, False])
+    tokens = mapped(places, [[1, 2]] * 3, overview=marked, group=torch.tensor([0, 0, 1]))
+    assert overview_of(tokens) == [-1, 0, -1]
+    bare = VisualTokens(tokens.features, place=tokens.place, overview=marked, group=tokens.group)
+    assert overview_of(bare) == [-1, -1, -1]
+
+
+def test_what_lies_beyond_a_map_is_not_on_it():
+    tokens = mapped([[(0, 0), (0, 2), (1, 0), (1, 1)]], [[1, 2]])
+    assert maps(torch.arange(1.0, 5)[None], tokens).tolist() == [[1, 0, 0, 0]]
+    beyond = torch.tensor([[(-1, 0), (0, -1), (2, 0), (0, 3), (1, 2)]])
+    assert _cell(beyond, torch.tensor([[2, 3]]), 40).tolist() == [[40, 40, 40, 40, 5]]
+    tokens = mapped([[(0, 0), (0, 5)], [(0, 0), (0, 0)]], [[1, 2], [1, 2]], group=torch.tensor([0, 0]))
+    assert seen_in_rows(torch.tensor([[1.0, 10], [0, 0]]), tokens, [-1, 0])[1] == 1
+
+
+def test_a_map_with_more_cells_than_tokens_ends_with_the_last():
+    tokens = mapped([[(0, 0), (0, 1), (0, 2), (1, 2)]] * 2, [[2, 3]] * 2)
+    assert at_places(torch.tensor([[1.0, 2, 3, 4]]).expand(2, -1), tokens, [-1, 0])[1].tolist() == [1, 2, 3, 4]

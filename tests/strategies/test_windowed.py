@@ -131,3 +131,26 @@ def test_every_window_has_a_number_of_its_own():
     found = window_of(VisualTokens.on_grid(torch.zeros(1, 35, 1), (5, 7)), (2, 3), None)[0].tolist()
     windows = [(cell // 7 // 2, cell % 7 // 3) for cell in range(35)]
     assert len(set(found)) == len(set(windows)) == len(set(zip(found, windows, strict=True)))
+
+
+def test_more_windows_than_a_hundred_give_one_after_the_other():
+    """130 windows of two give 65: of the last but five, which holds the best two, one alone."""
+    scores = -torch.arange(260.0)[None]
+    scores[0, [248, 0, 249]] = torch.tensor([300.0, 200, 100])
+    tokens, split = VisualTokens.on_grid(torch.zeros(1, 260, 1), (1, 260)), Split(*torch.tensor([[1], [65]]))
+    chosen = Windowed(window=(1, 2)).choose(tokens, scores, marks([0], 260)[None], split)[0]
+    assert chosen[[248, 249]].tolist() == [True, False]
+
+
+def test_segments_without_any_score_share_alike():
+    rest = torch.zeros(1, 24), marks([], 24)[None], Split(torch.tensor([0]), torch.tensor([4]))
+    chosen = Windowed(segments=4, share="mean").choose(VisualTokens(torch.zeros(1, 24, 1)), *rest)
+    assert chosen[0].nonzero()[:, 0].tolist() == [0, 6, 12, 18]
+
+
+def test_numbers_of_windows_are_whole():
+    tokens = VisualTokens.on_grid(torch.zeros(1, 16, 1), (8, 2))
+    found = window_of(tokens, (2, 1), None)
+    assert (found.dtype, len(found.unique())) == (torch.int64, 8)
+    found = window_of(VisualTokens(torch.zeros(1, 5, 1)), (2, 2), None)
+    assert (found.dtype, found.tolist()) == (torch.int64, [[0, 0, 0, 0, 1]])
