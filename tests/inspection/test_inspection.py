@@ -140,7 +140,10 @@ def test_what_only_the_encoder_knows_it_is_asked_without_weights(name):
     assert count_rows(family_of(model), model, call) == int((call["input_ids"] == tiny.IMAGE).sum())
 
 
-@pytest.mark.parametrize(("name", "given"), [("molmo2", None), ("fuyu", {"images": []})])
+NO_COUNT = [("molmo2", None), pytest.param("fuyu", {"images": []}, marks=pytest.mark.since(cases.EVERY["fuyu"].since))]
+
+
+@pytest.mark.parametrize(("name", "given"), NO_COUNT)
 def test_where_there_is_no_count_it_is_said_what_to_give(name, given):
     model = cases.CASES[name].build()
     processor = None if given is None else lambda images, return_tensors: given
