@@ -8,8 +8,9 @@ from strategies.plain import complaints, picked, scaled
 from strategies.problems import exact, marks, problems
 
 from tokenprune import Split, VisualTokens
-from tokenprune_strategies import similarity
+from tokenprune_strategies import dpp, similarity
 from tokenprune_strategies.dpp import Dpp
+from tokenprune_strategies.volume import Volume
 
 
 def volume(unit, scores, there, picks, row):
@@ -97,3 +98,28 @@ def test_as_released_loses_count_when_the_rank_is_exhausted():
     rest = torch.rand(1, 60), torch.zeros(1, 60, dtype=torch.bool), Split(torch.tensor([0]), torch.tensor([30]))
     assert Dpp().choose(VisualTokens(x), *rest).sum() == 30
     assert Dpp(as_released=True).choose(VisualTokens(x), *rest).sum() < 30
+
+
+@pytest.mark.parametrize(
+    ("as_released", "wanted"),
+    [(False, [[0.0, 0.5, 1], [1, 0, 5]]), (True, [[0.0, 1, 2], [4, 3, 8]])],
+)
+def test_relevance_is_scaled_from_what_is_there_in_a_row_or_as_released_in_all(as_released, wanted, monkeypatch):
+    seen = []
+    monkeypatch.setattr(dpp, "Volume", lambda *given, clamp: seen.append((given[1], clamp)) or Volume(*given, clamp))
+    tokens = VisualTokens(exact((2, 3, 8)), valid=torch.tensor([[True, True, True], [True, True, False]]))
+    split = Split(torch.tensor([0, 0]), torch.tensor([1, 1]))
+    Dpp(as_released=as_released).choose(tokens, torch.tensor([[1.0, 2, 3], [5, 4, 9]]), torch.zeros(2, 3).bool(), split)
+    relevance = (torch.tensor(wanted, dtype=torch.float64) + 1e-6) / (4 if as_released else 1)
+    torch.testing.assert_close(seen[0][0].double(), relevance.square(), rtol=1e-6, atol=0)
+    assert seen[0][1] is not as_released
+
+
+def test_what_is_spent_goes_on_by_quality_unless_it_is_let_go():
+    unit, quality = torch.eye(2)[[0, 0, 1]][None], torch.tensor([[1.0, 0.25, 0.5]])
+    left = []
+    for clamp in ({}, {"clamp": False}):
+        gains = Volume(unit, quality, 2, **clamp)
+        gains.add(torch.tensor([[0]]))
+        left.append(gains.now()[0].tolist())
+    assert left == [[-1, -4, 0.5], [-torch.inf, 0, 0.5]]

@@ -5,11 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies.plain import complaints
-from strategies.problems import exact, marks, problems
+from strategies.problems import exact, fine, marks, problems
 
 from tokenprune import Split, VisualTokens, load
 from tokenprune.errors import MissingCue, PipelineError
-from tokenprune_strategies import coverage
+from tokenprune_strategies import coverage, greedy, reach
 from tokenprune_strategies.facility_location import FacilityLocation
 from tokenprune_strategies.reach import with_more
 
@@ -141,6 +141,7 @@ def test_words_may_be_covered_in_another_space(problem, count):
         return (reach - covered(reach, picks)).clamp(min=0).sum(1)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(greedy, "_CACHE", 1)  # a row at a time
         given_ = VisualTokens(tokens.features, cues, valid=tokens.valid)
         assert complaints(patch, part, (given_, *rest), gains, 1e-5) == []
 
@@ -176,3 +177,35 @@ def test_what_else_is_covered_is_measured_in_float32():
     wanted = with_more(torch.ones(1, 8, 8), *given_)[0]
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(with_more(torch.ones(1, 8, 8), *given_)[0], wanted)
+
+
+def test_weights_are_those_of_each_row_and_of_what_is_there():
+    scores, valid = torch.tensor([[0.25, -1, 0], [0, -2, 9], [4, 9, 0]]), torch.tensor([[True, True, False]])
+    wanted = [[0.5, 0, 0], [1, 1, 1], [2, 3, 0]]
+    assert coverage.weighed(scores, valid.expand(3, -1), 0.5).tolist() == wanted
+    assert coverage.weighed(scores[::2], None, 0.5).tolist() == wanted[::2]
+
+
+def test_scores_of_padding_do_not_weigh():
+    tokens = VisualTokens(torch.eye(3)[[0, 1, 1, 2]][None], valid=~marks([3], 4)[None])
+    split = Split(torch.tensor([0]), torch.tensor([1]))
+    chosen = FacilityLocation().choose(tokens, marks([3], 4)[None].float(), marks([], 4)[None], split)
+    assert chosen.nonzero()[:, 1].tolist() == [1]
+
+
+def test_shares_are_the_same_a_target_at_a_time_and_none_where_nothing_is(monkeypatch):
+    unit, valid = (
+        torch.nn.functional.normalize(fine((2, 4)), dim=2),
+        torch.tensor([[True, True, False, True], 4 * [False]]),
+    )
+    found = reach.reach(unit, valid, 0.2)
+    monkeypatch.setattr(reach, "_PART", 1)
+    assert torch.equal(reach.reach(unit, valid, 0.2), found)
+    assert found.sum(1).round(decimals=4).tolist() == [[1, 1, 1, 1], [0, 0, 0, 0]]
+
+
+def test_words_too_small_to_have_a_direction_do_not_count():
+    words = torch.tensor([[[1e-30, -1e-30], [0, 0], [3, 4]]])
+    found, counted = with_more(torch.ones(1, 1, 1), torch.tensor([[[0.6, 0.8]]]), words, None, 1.0, 3.0)
+    assert counted.tolist() == [[True, False, False, True]]
+    assert found.tolist() == [[[1, 3, 3, 3]]]

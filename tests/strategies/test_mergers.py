@@ -228,3 +228,9 @@ def test_the_nearest_target_by_features_or_by_a_cue_a_row_at_a_time(by, monkeypa
     unit = torch.nn.functional.normalize(x if by is None else keys, dim=2)
     wanted = (unit @ unit.mT).masked_fill(~targets[:, None], -2).argmax(2)
     assert torch.equal(found, wanted)
+
+
+def test_a_cue_too_small_to_have_a_direction_has_none():
+    keys = torch.tensor([[[0.0, 0], [1e-30, -1e-30], [3, 4]]])
+    unit = space.similarity_space(VisualTokens(torch.ones(1, 3, 1), {"keys": keys.mT}), "keys")
+    close(unit, torch.tensor([[[0.0, 0], [0, 0], [0.6, 0.8]]]))

@@ -5,10 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies.plain import complaints, picked, scaled
-from strategies.problems import exact, marks, problems
+from strategies.problems import exact, fine, marks, problems
 
 from tokenprune import Split, VisualTokens
+from tokenprune_strategies.bounds import bounds, finite
 from tokenprune_strategies.effective_rank import effective_rank
+from tokenprune_strategies.suppress import joint, threshold, worth
 from tokenprune_strategies.suppression import Suppression
 
 
@@ -153,6 +155,26 @@ def test_effective_rank_counts_directions():
     x[0, :, 0] = 1
     x[1, range(6), range(6)] = 1
     x[2, range(6), [0, 0, 0, 1, 1, 1]] = 1
-    ranks = effective_rank(x)
+    ranks, wanted = effective_rank(x), effective_rank(fine((1, 20)))
     assert torch.allclose(ranks, torch.tensor([[1.0], [6], [2], [1]]), atol=1e-3)
     assert torch.allclose(effective_rank(x[1:2].mT), ranks[1:2], atol=1e-3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(effective_rank(fine((1, 20))), wanted)
+
+
+def test_the_radius_is_within_for_joint_and_beyond_for_threshold():
+    none, away = torch.zeros(1, 2), torch.tensor([[2.0, 2.5]])
+    assert (joint(0.5, 2.0, 1.0, none, none + 1, away, 1) > 0).tolist() == [[True, False]]
+    assert threshold(0.0, 2.5, 1.0, none, none, away, 1).tolist() == [[4, 0]]
+
+
+def test_scores_that_are_no_numbers_are_zero_and_no_scores_have_no_bounds():
+    assert finite(torch.tensor([torch.nan, torch.inf, -torch.inf, 0.5])).tolist() == [0, 0, 0, 0.5]
+    assert [one.tolist() for one in bounds(torch.zeros(1, 0), None)] == [[[torch.inf]], [[-torch.inf]]]
+
+
+def test_worth_is_a_share_or_the_logarithm_above_the_lowest():
+    scores = torch.tensor([[-1.0, 3, 1]])
+    assert worth(scores, None, "subtract", 0.25).tolist() == [[0, 0.25, 0.125]]
+    assert worth(scores, None, "threshold", 0.25).tolist() == [[0, 1, 0.5]]
+    assert worth(scores, None, "gaussian", 0.25)[0, 1:].exp().round(decimals=4).tolist() == [4, 2]
