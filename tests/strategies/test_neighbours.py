@@ -52,12 +52,27 @@ def test_takes_as_the_plain_loop(data):
     assert torch.equal(filled.choose(tokens, scores, kept, split), plain(tokens, scores, other, kept, split))
 
 
-def test_nothing_wraps_around_the_border():
+@pytest.fixture(params=[0, adjacent._FEW])
+def few(request, monkeypatch):
+    """Anchors are looked up in a map, or compared with every token."""
+    monkeypatch.setattr(adjacent, "_FEW", request.param)
+
+
+def test_nothing_wraps_around_the_border(few):
     """On a 3 x 4 map the ends of two lines follow each other in order, and are no neighbours."""
     tokens = VisualTokens.on_grid(torch.zeros(1, 12, 2), (3, 4))
     scores, kept = torch.zeros(1, 12), marks([3, 8], 12)[None]
     chosen = Neighbours().choose(tokens, scores, kept, Split(torch.tensor([2]), torch.tensor([4])))
     assert chosen.nonzero()[:, 1].tolist() == [2, 4, 7, 9]
+
+
+def test_rows_of_one_map_have_room_for_all_of_it(few):
+    """Three rows of four tokens are the three lines of a map."""
+    line, column = torch.arange(3)[:, None].expand(3, 4), torch.arange(4).expand(3, 4)
+    canvas, group = torch.tensor([[3, 4]]).expand(3, 2), torch.zeros(3, dtype=torch.int64)
+    tokens = VisualTokens(torch.zeros(3, 4, 1), place=torch.stack([line, column], -1), canvas=canvas, group=group)
+    marked = torch.stack([marks([0], 4), marks([], 4), marks([3], 4)])
+    assert adjacent.adjacent(tokens, marked, 1).nonzero().tolist() == [[0, 1], [2, 2]]
 
 
 def test_beside_what_lies_beyond_the_map_lies_nothing(monkeypatch):
@@ -68,14 +83,12 @@ def test_beside_what_lies_beyond_the_map_lies_nothing(monkeypatch):
     assert not adjacent.adjacent(tokens, marks([0, 1, 2, 3], 40)[None], 4).any()
 
 
-@pytest.mark.parametrize("few", [0, 8])
-def test_a_map_of_one_column_has_room_for_its_last_cell(few, monkeypatch):
-    monkeypatch.setattr(adjacent, "_FEW", few)
+def test_a_map_of_one_column_has_room_for_its_last_cell(few):
     tokens = VisualTokens.on_grid(torch.zeros(1, 12, 1), (12, 1))
     assert adjacent.adjacent(tokens, marks([10], 12)[None], 1).nonzero()[:, 1].tolist() == [9, 11]
 
 
-def test_no_rows_have_no_neighbours():
+def test_no_rows_have_no_neighbours(few):
     none = torch.zeros(0, 4)
     split = Split(*torch.zeros(2, 0, dtype=torch.int64))
     assert Neighbours().reads == frozenset()
@@ -84,8 +97,9 @@ def test_no_rows_have_no_neighbours():
 
 
 def test_without_a_map_there_are_no_neighbours():
-    tokens = VisualTokens(torch.zeros(1, 4, 1), place=torch.zeros(1, 4, 2, dtype=torch.int64))
-    assert not adjacent.adjacent(tokens, marks([0], 4)[None], 1).any()
+    places, canvas = torch.tensor([[[0, 0], [0, 1], [0, 2], [0, 3]]]), torch.tensor([[1, 4]])
+    for half in ({"place": places}, {"canvas": canvas}):
+        assert not adjacent.adjacent(VisualTokens(torch.zeros(1, 4, 1), **half), marks([0], 4)[None], 1).any()
 
 
 def test_hiprune_keeps_anchors_their_neighbours_and_registers():
