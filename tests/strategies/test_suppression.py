@@ -178,3 +178,27 @@ def test_worth_is_a_share_or_the_logarithm_above_the_lowest():
     assert worth(scores, None, "subtract", 0.25).tolist() == [[0, 0.25, 0.125]]
     assert worth(scores, None, "threshold", 0.25).tolist() == [[0, 1, 0.5]]
     assert worth(scores, None, "gaussian", 0.25)[0, 1:].exp().round(decimals=4).tolist() == [4, 2]
+
+
+def test_without_a_radius_places_have_no_say():
+    g = torch.Generator().manual_seed(0)
+    x, scores = torch.randn(1, 36, 4, generator=g), torch.rand(1, 36, generator=g)
+    kept, split = torch.zeros(1, 36, dtype=torch.bool), Split(torch.tensor([0]), torch.tensor([9]))
+    chosen = [
+        Suppression(decay="joint").choose(tokens, scores, kept, split)
+        for tokens in (VisualTokens(x), VisualTokens.on_grid(x, (6, 6)))
+    ]
+    assert torch.equal(*chosen)
+
+
+def test_tokens_that_are_none_have_no_say_in_the_rank():
+    g = torch.Generator().manual_seed(1)
+    x, scores = torch.randn(1, 24, 32, generator=g), torch.rand(1, 24, generator=g)
+    x[:, :12] = x[:, :1] + 0.3 * x[:, :12]  # alike; those behind them, that are none, point everywhere
+    kept, split = torch.zeros(1, 24, dtype=torch.bool), Split(torch.tensor([0]), torch.tensor([6]))
+    part, valid = (
+        Suppression(decay="threshold", threshold=0.005, growth=True, average_rank=2.0),
+        torch.arange(24)[None] < 12,
+    )
+    alone = part.choose(VisualTokens(x[:, :12]), scores[:, :12], kept[:, :12], split)
+    assert torch.equal(part.choose(VisualTokens(x, valid=valid), scores, kept, split)[:, :12], alone)
