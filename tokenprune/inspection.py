@@ -111,11 +111,7 @@ def _tower(family: Family, model: Model) -> dict[str, Any]:
         "encoder": getattr(getattr(model.config, "vision_config", None), "model_type", None),
         "tower": family.tower,
         "cls": spec.cls or ("own" if "cls_attention" in spec.reads else None),
-        "layout": "cross-attention"
-        if family.cross
-        else "own"
-        if isfunction(layout) or isinstance(layout, Counted)
-        else type(layout).__name__.lower(),
+        "layout": _named(family, layout),
     }
     if not spec.attention:
         return found
@@ -143,3 +139,10 @@ def _why_not(family: Family, model: Model, pipeline: str) -> str | None:
     except TokenpruneError as problem:
         return str(problem)
     return None
+
+
+def _named(family: Family, layout: Any) -> str:
+    """What a layout is called."""
+    if family.cross:
+        return "cross-attention"
+    return "own" if isfunction(layout) or isinstance(layout, Counted) else type(layout).__name__.lower()

@@ -15,7 +15,7 @@ def adjacent(tokens: VisualTokens, marked: Tensor, most: int) -> Tensor:
     """[B, N] bool, tokens with a ``marked`` [B, N] one of their row beside, above or below; without places none.
 
     Args:
-        tokens: B rows of N tokens.
+        tokens: B rows of N tokens, whose places lie on their canvas.
         marked: [B, N] bool, at most ``most`` in each row.
         most: on the host, so that four cells of each marked one are looked at, and not of every token.
     """
