@@ -22,7 +22,7 @@ PLAIN = {  # the modules that work on plain tensors; what they may import of the
 LONG_FILES = {  # path: (lines, why)
     "tokenprune/in_llm.py": (215, "the hooks of one attachment share what they note of a call"),
     "tokenprune/pipeline.py": (225, "the value, and the ways to load it"),
-    "strategies/tokenprune_strategies/similarity.py": (205, "the kernels of two diversifiers, which share their steps"),
+    "strategies/tokenprune_strategies/similarity.py": (160, "the kernels of two diversifiers, which share their steps"),
     "strategies/tokenprune_strategies/greedy.py": (90, "the loop that every greedy diversifier shares"),
     "strategies/tokenprune_strategies/suppress.py": (
         95,
