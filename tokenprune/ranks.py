@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 _MANY = 2048  # scores; of fewer a sort is faster
+_PLACE = 2**30 - 1  # the bits of an index
 AT_HAND = ("cpu",)  # devices whose values may be looked at, because nobody has to wait for them
 
 
@@ -16,6 +17,8 @@ def ranking(scores: Tensor, among: Tensor | None = None) -> Tensor:
         scores: [B, N].
         among: [B, N] bool, tokens that come before the others; or of whole numbers up to 2, the highest first.
     """
+    if _are_many(scores) and scores.device.type in AT_HAND:
+        return ascending(_numbers(scores, among)) & _PLACE
     order = scores.argsort(dim=-1, descending=True, stable=True)
     if among is None:
         return order
@@ -26,7 +29,7 @@ def ranking(scores: Tensor, among: Tensor | None = None) -> Tensor:
 def leading(scores: Tensor, count: int, among: Tensor | None = None, in_order: bool = True) -> Tensor:
     """[..., count] int64, the first of `ranking`, or the same in any order; sorts no more than it has to."""
     size = scores.shape[-1]
-    if scores.dtype != torch.float32 or scores.numel() < _MANY:
+    if not _are_many(scores):
         return ranking(scores, among)[..., :count]
     if scores.device.type not in AT_HAND or not 0 < count < size or (among is not None and among.dtype != torch.bool):
         return _numbered(scores, count, among)
@@ -40,18 +43,33 @@ def leading(scores: Tensor, count: int, among: Tensor | None = None, in_order: b
 
 
 def _numbered(scores: Tensor, count: int, among: Tensor | None) -> Tensor:
-    """[..., count] int64, the first of `ranking`.
+    """[..., count] int64, the first of `ranking`."""
+    return _numbers(scores, among).topk(min(count, scores.shape[-1]), dim=-1, largest=False).indices
 
-    A float32 as a whole number of the same order, and below it the index from behind: so no two are alike, and what is
-    picked depends neither on the device nor on how it picks.
+
+def _are_many(scores: Tensor) -> bool:
+    return scores.dtype == torch.float32 and scores.numel() >= _MANY
+
+
+def _numbers(scores: Tensor, among: Tensor | None) -> Tensor:
+    """[..., N] int64 that ascend as scores [..., N] float32 fall, and then as indices do, which are their lowest bits.
+
+    No two are alike, so that what is picked depends neither on the device nor on how it picks.
     """
-    size = scores.shape[-1]
     bits = scores.masked_fill(scores.isnan(), torch.nan).add_(0.0).view(torch.int32)  # -0 and 0 are one number
-    order = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long() << 30
-    order += torch.arange(size - 1, -1, -1, device=scores.device)
+    rising = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    order = torch.arange(scores.shape[-1], device=scores.device).sub(rising, alpha=_PLACE + 1)
     if among is not None:
-        order += (among.long() - 1) << 62
-    return order.topk(min(count, size), dim=-1).indices
+        order -= (among.long() - 1) << 62
+    return order
+
+
+def ascending(numbers: Tensor) -> Tensor:
+    """[..., N] int64, no two of a row alike, in their order; in place, or not. numpy is several times faster at it."""
+    if numbers.device.type not in AT_HAND:
+        return numbers.sort(dim=-1).values
+    numbers.numpy().sort(axis=-1)
+    return numbers
 
 
 def top(scores: Tensor, counts: Tensor, among: Tensor | None = None) -> Tensor:

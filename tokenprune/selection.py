@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -77,12 +78,32 @@ class Merge:
             stream: what is merged.
             stay: [S] bool, its rows that are given back. None: all.
         """
+        if stream.device.type == self.source.device.type == "cpu":
+            return self._summed(stream, stay)
         weight = self.weight.to(stream.device, torch.float32)
-        source, target = self.source.to(stream.device), self.target.to(stream.device)
-        if stream.device.type == "cpu":
-            return _summed(stream, source, target, weight, stay)
-        new = _scattered(stream, source, target, weight)
+        new = _scattered(stream, self.source.to(stream.device), self.target.to(stream.device), weight)
         return new if stay is None else new[stay]
+
+    @cached_property
+    def _bags(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Targets as they ascend, where the edges of each begin, and sources and weights of edges that there are."""
+        with torch.inference_mode(False):  # remembered: an inference tensor could not be differentiated through later
+            real = self.weight.nonzero()[:, 0]
+            target, order = self.target[real].sort(stable=True)
+            places, counts = torch.unique_consecutive(target, return_counts=True)
+            order = real[order]
+            return places, counts.cumsum(0) - counts, self.source[order], self.weight[order].float()
+
+    def _summed(self, stream: Tensor, stay: Tensor | None) -> Tensor:
+        """On a CPU, where counting is free: only edges that there are, and only rows that stay."""
+        places, first, source, weight = self._bags
+        new = embedding_bag(source, stream.float(), first, mode="sum", per_sample_weights=weight).to(stream.dtype)
+        if stay is None:
+            return stream.index_copy(0, places, new)
+        if torch.equal(stay.nonzero()[:, 0], places):  # everything that stays is new
+            return new
+        kept = stay[places]
+        return stream[stay].index_copy_(0, (stay.cumsum(0) - 1)[places[kept]], new[kept])
 
 
 def _scattered(stream: Tensor, source: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -91,27 +112,6 @@ def _scattered(stream: Tensor, source: Tensor, target: Tensor, weight: Tensor) -
     new = torch.zeros_like(stream, dtype=torch.float32).index_add(0, target, edges)
     touched = torch.zeros(len(stream), device=stream.device).index_add_(0, target, (weight != 0).float())
     return torch.where(touched[:, None] > 0, new.to(stream.dtype), stream)
-
-
-def _summed(stream: Tensor, source: Tensor, target: Tensor, weight: Tensor, stay: Tensor | None) -> Tensor:
-    """The same on a CPU, where counting is free: only edges that there are, and only rows that stay."""
-    real = weight.nonzero()[:, 0]
-    if len(real) < len(weight):
-        source, target, weight = source[real], target[real], weight[real]
-    if not (target[1:] >= target[:-1]).all():
-        target, order = target.sort(stable=True)
-        source, weight = source[order], weight[order]
-    places, counts = torch.unique_consecutive(target, return_counts=True)
-    first = counts.cumsum(0) - counts
-    new = embedding_bag(source, stream.float(), first, mode="sum", per_sample_weights=weight).to(stream.dtype)
-    if stay is None:
-        return stream.index_copy(0, places, new)
-    kept = stay[places]
-    if not kept.all():
-        places, new = places[kept], new[kept]
-    if len(places) == int(stay.sum()):  # everything that stays is new, as `places` ascend
-        return new
-    return stream[stay].index_copy_(0, (stay.cumsum(0) - 1)[places], new)
 
 
 @dataclass(frozen=True)

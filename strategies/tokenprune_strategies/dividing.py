@@ -35,6 +35,9 @@ def evenly_divided(tokens: VisualTokens, budget: Budget) -> list[int]:
     caps = tokens.counts.tolist()
     counts = [0] * len(caps)
     for rows, total in budget.units(tokens):
+        if len(rows) == 1:
+            counts[rows[0]] = total
+            continue
         sizes = [caps[row] for row in rows]
         most = max(sizes)
         if most * len(rows) == sum(sizes):  # rows of one size, as they mostly are

@@ -29,8 +29,7 @@ class Pooling(Merger):
         """One edge a token."""
         held, runs, line = split.important + split.diverse, split.merged, self._line(tokens, split)
         if line is None and tokens.valid is None and not held.any() and len(runs) and 0 < runs.min() == runs.max():
-            carriers, into, weight = alike(tokens.shape[1], int(runs[0]), tokens.device)
-            return edges(carriers.expand(tokens.shape), into.expand(tokens.shape), weight.expand(tokens.shape))
+            return alike(*tokens.shape, int(runs[0]), tokens.device)
         free, size = free_tokens(tokens, selection), (tokens.counts - held).clamp(min=1)
         into = middles(*in_line(free, line), size[:, None], runs[:, None])
         comes = free & (runs[:, None] > 0).to(free.device, non_blocking=True)

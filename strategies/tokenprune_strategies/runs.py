@@ -7,6 +7,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from tokenprune.selection import Merge
+from tokenprune_strategies.folding import edges
+
 
 def in_line(free: Tensor, line: Tensor | None) -> tuple[Tensor, Tensor]:
     """[B, N] free tokens first, by rising ``line`` [B, N], None: as they come; and the place of each of them there."""
@@ -37,13 +40,14 @@ def middles(order: Tensor, rank: Tensor, size: Tensor, runs: Tensor) -> Tensor:
     return order.gather(1, middle).gather(1, (rank * runs // size).clamp(0, most - 1))
 
 
-@lru_cache(maxsize=32)
-def alike(count: int, runs: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """What `middles` says of a row of which every token is free: the carriers, [N] each, their tokens, and the weights.
+@lru_cache(maxsize=16)
+def alike(batch: int, count: int, runs: int, device: torch.device) -> Merge:
+    """The mean of each of ``runs`` runs of rows of which every token is free; its middle token is the carrier.
 
-    Images are mostly of one size, so that it is remembered.
+    Images are mostly of one size, so that it is remembered; nobody writes to it.
     """
-    order = torch.arange(count)[None]
-    into = middles(order, order, torch.tensor([[count]]), torch.tensor([[runs]]))[0]
-    weight = into.bincount(minlength=count)[into].float().reciprocal()
-    return (into == order[0]).to(device), into.to(device), weight.to(device)
+    with torch.inference_mode(False):  # remembered for calls too that ask for gradients
+        order = torch.arange(count)[None]
+        into = middles(order, order, torch.tensor([[count]]), torch.tensor([[runs]])).expand(batch, -1)
+        carriers, weight = into == order, torch.ones(batch, count)
+        return edges(carriers.to(device), into.to(device), weight.to(device), mean=True)

@@ -11,7 +11,7 @@ from tokenprune.selection import Split
 from tokenprune.strategy import Diversifier, Scorer
 from tokenprune.tokens import VisualTokens
 from tokenprune_strategies.similarity import mask
-from tokenprune_strategies.windows import quota_order, window_of
+from tokenprune_strategies.windows import by_quota, window_of
 
 
 @final
@@ -46,5 +46,5 @@ class Windowed(Diversifier):
         worth = (scores if self.scorer is None else self.scorer.score(tokens)).detach().float()
         windows = window_of(tokens, self.window, self.segments)
         total = split.diverse.to(kept.device, non_blocking=True)[:, None]  # [B, 1]
-        order = quota_order(worth, windows, free, total, self.share == "mean")
-        return mask(order[:, : max(counts)], counts, tokens.shape[1])
+        order = by_quota(worth, windows, free, total, max(counts), self.share == "mean")
+        return mask(order, counts, tokens.shape[1])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from math import inf
-
 import torch
 from torch import Tensor
 
+from tokenprune.ranks import ascending, ranking
 from tokenprune.tokens import VisualTokens
 from tokenprune_strategies.bounds import finite
+
+_LEAST = 1e-300  # far below any score, so that windows of zeros share alike
 
 
 def window_of(tokens: VisualTokens, window: tuple[int, int], segments: int | None) -> Tensor:
@@ -17,13 +18,13 @@ def window_of(tokens: VisualTokens, window: tuple[int, int], segments: int | Non
     if segments is None and tokens.place is not None and tokens.canvas is not None:
         across = (tokens.canvas[:, 1:] + wide - 1) // wide  # [B, 1]
         return tokens.place[..., 0] // high * across + tokens.place[..., 1] // wide
-    valid = torch.ones(tokens.shape, dtype=torch.bool, device=tokens.device) if tokens.valid is None else tokens.valid
-    nth, count = valid.cumsum(1) - 1, valid.sum(1, keepdim=True).clamp(min=1)  # [B, N], [B, 1]
-    return nth // (high * wide) if segments is None else nth * segments // count
+    nth = torch.arange(tokens.shape[1], device=tokens.device) if tokens.valid is None else tokens.valid.cumsum(1) - 1
+    count = max(tokens.shape[1], 1) if tokens.valid is None else tokens.valid.sum(1, keepdim=True).clamp(min=1)
+    return (nth // (high * wide) if segments is None else nth * segments // count).expand(tokens.shape)
 
 
-def quota_order(scores: Tensor, windows: Tensor, free: Tensor, total: Tensor, by_mean: bool) -> Tensor:
-    """[B, N] tokens in the order of being taken, so that the first ``total`` [B, 1] are shared out over windows.
+def by_quota(scores: Tensor, windows: Tensor, free: Tensor, total: Tensor, most: int, by_mean: bool) -> Tensor:
+    """[B, M] tokens in the order of being taken, so that the first ``total`` [B, 1] are shared out over windows.
 
     Rank r (from 0) of a window whose share is q comes at once if r + 1 <= q, else by r + 1 - q: the largest remainder
     first, and what full windows leave goes round. Ties go to the higher score.
@@ -33,28 +34,26 @@ def quota_order(scores: Tensor, windows: Tensor, free: Tensor, total: Tensor, by
         windows: [B, N] int64.
         free: [B, N] bool, the tokens that may be taken; the others come last.
         total: [B, 1] int64.
+        most: M, the most tokens that a row takes.
         by_mean: shares in proportion to the windows' mean scores, not alike.
     """
-    falling = scores.argsort(dim=1, descending=True, stable=True)
-    window = windows.masked_fill(~free, 2**62).gather(1, falling)
-    order = falling.gather(1, window.argsort(dim=1, stable=True))
-    group, there = windows.gather(1, order), free.gather(1, order)  # windows one after the other, each by score
-    fresh = torch.ones_like(there)
-    fresh[:, 1:] = group[:, 1:] != group[:, :-1]
-    fresh &= there
-    place = torch.arange(order.shape[1], device=order.device)
-    rank = place - place.where(fresh, 0).cummax(1).values  # [B, N]
-    weight = _means(finite(scores).gather(1, order), fresh, there) if by_mean else there.double()  # [B, N]
-    each = weight.where(fresh, 0).sum(1, keepdim=True)
-    share = torch.where(each > 0, weight / each, 1 / fresh.sum(1, keepdim=True).clamp(min=1)) * total
-    late = (rank + 1 - share).clamp(min=0).masked_fill(~there, inf)  # [B, N]
-    turn = torch.empty_like(late).scatter_(1, order, late)
-    return falling.gather(1, turn.gather(1, falling).argsort(dim=1, stable=True))
+    bits, steps = scores.shape[1].bit_length(), torch.arange(scores.shape[1], device=scores.device)
+    last, nowhere, digits = (1 << bits) - 1, 1 << (61 - bits), 61 - 2 * bits
+    falling = ranking(scores)
+    line = ascending(steps.add(windows.masked_fill(~free, nowhere).gather(1, falling), alpha=1 << bits))
+    window, place = line >> bits, line & last  # [B, N], windows one after the other, each by score
+    gone, fresh = window == nowhere, torch.ones_like(free)
+    torch.ne(window[:, 1:], window[:, :-1], out=fresh[:, 1:])
+    worth = finite(scores).double().clamp_(min=_LEAST) if by_mean else torch.ones_like(scores, dtype=torch.float64)
+    worth = worth.gather(1, falling.gather(1, place)).masked_fill_(gone, 0)
+    share = _shares(worth, fresh, total.double() * 2.0**digits).round_().long()  # as whole numbers, exact on any device
+    rank = steps - steps.masked_fill(~fresh, 0).cummax(1).values
+    turn = place.add(rank, alpha=1 << (digits + bits)).sub_(share, alpha=1 << bits).masked_fill_(gone, 1 << 62)
+    return falling.gather(1, turn.topk(most, largest=False).values & last)
 
 
-def _means(scores: Tensor, fresh: Tensor, there: Tensor) -> Tensor:
-    """[B, N] float64 mean of the scores above zero of each token's window, windows one after the other."""
-    window = (fresh.cumsum(1) - 1).clamp(min=0)  # [B, N]
-    value, one = scores.double().clamp(min=0).where(there, 0), there.double()
-    total = torch.zeros_like(value).scatter_add_(1, window, value)
-    return (total / torch.zeros_like(one).scatter_add_(1, window, one).clamp(min=1)).gather(1, window)
+def _shares(worth: Tensor, fresh: Tensor, total: Tensor) -> Tensor:
+    """[B, N] float64, what each token's window gets of ``total``, by its mean; ``fresh`` [B, N] where one begins."""
+    nth = fresh.cumsum(1).sub_(1)  # [B, N]
+    mean = torch.zeros_like(worth).scatter_reduce_(1, nth, worth, "mean", include_self=False)  # [B, windows]
+    return (mean * (total / mean.sum(1, keepdim=True))).gather(1, nth)

@@ -79,6 +79,16 @@ def test_gradients_flow_to_every_source():
     assert stream.grad.tolist() == [[0.25] * 2, [0.75] * 2, [0, 0]]
 
 
+def test_a_merge_may_be_applied_without_gradients_first_and_to_other_streams():
+    merge = Merge(torch.zeros(1, 3).bool(), torch.tensor([0, 1]), torch.tensor([2, 2]), torch.tensor([0.25, 0.75]))
+    with torch.inference_mode():
+        assert merge.apply(torch.ones(3, 2)).tolist() == [[1, 1]] * 3
+        assert merge.apply(torch.tensor([[4.0], [8], [0]]), torch.tensor([False, False, True])).tolist() == [[7]]
+    stream = torch.ones(3, 2, requires_grad=True)
+    merge.apply(stream)[2].sum().backward()
+    assert stream.grad.tolist() == [[0.25] * 2, [0.75] * 2, [0, 0]]
+
+
 @settings(deadline=None, max_examples=100)
 @given(merges(), st.data())
 def test_the_same_merge_elsewhere(merge, data):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tokenprune import Selection, Split, VisualTokens, ranks
 from tokenprune.errors import MissingCue
-from tokenprune.ranks import _MANY, leading, ranking, top
+from tokenprune.ranks import _MANY, ascending, leading, ranking, top
 from tokenprune.testing import visual_tokens
 
 X = torch.arange(24.0).reshape(2, 6, 2)
@@ -284,8 +284,22 @@ def test_what_is_picked_without_a_sort_is_the_same(kind, named, far, monkeypatch
     among = torch.rand(16, 300, generator=g) < 0.8 if named else None
     for counts in (torch.full((16,), 61), torch.arange(16) * 4, torch.arange(16) % 2):
         order, rank = ranking(scores, among), torch.arange(300)
+        assert torch.equal(order, ranking(scores.double(), among))
         wanted = torch.zeros(16, 300, dtype=torch.bool).scatter_(1, order, rank < counts[:, None])
         assert torch.equal(top(scores, counts, among), wanted)
         assert torch.equal(leading(scores, int(counts.max()), among), order[:, : int(counts.max())])
         alike = leading(scores, int(counts.max()), among, in_order=False).sort(dim=1).values
         assert torch.equal(alike, order[:, : int(counts.max())].sort(dim=1).values)
+
+
+def test_scores_that_are_learned_are_ranked():
+    scores = torch.rand(8, 300, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(ranking(scores.clone().requires_grad_() * 1), ranking(scores))
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_whole_numbers_ascend_to_the_largest_that_there_are(far, monkeypatch):
+    if far:
+        monkeypatch.setattr(ranks, "AT_HAND", ())
+    rows = [[2**63 - 1, -(2**63), 0, 2**62 + 1, 2**62], [5, 4, 3, 2, 1]]
+    assert ascending(torch.tensor([rows])).tolist() == [[sorted(row) for row in rows]]

@@ -44,6 +44,22 @@ def test_pooling_in_one_dimension_is_that_of_torch(size):
     assert merge.carriers[0].nonzero()[:, 0].tolist() == list(range((size - 1) // 2, 48, size))
 
 
+@pytest.mark.parametrize("count", [5, 12, 48])
+def test_runs_that_are_remembered_are_those_of_rows_of_any_length(count):
+    """With other rows, for calls that ask for gradients after one that did not, and where all tokens are said valid."""
+    for batch in (2, 1, 3):
+        with torch.inference_mode():
+            fold(Pooling(), VisualTokens(X[:1].expand(batch, -1, -1)), count)
+        x = X[:1].repeat(batch, 1, 1).requires_grad_()
+        merge, new = fold(Pooling(), VisualTokens(x), count)
+        new[merge.carriers].sum().backward()
+        other, same = fold(Pooling(), VisualTokens(x, valid=torch.ones(batch, 48, dtype=torch.bool)), count)
+        assert torch.equal(merge.carriers, other.carriers)
+        assert torch.equal(new, same)
+        weights = torch.zeros(batch * 48).index_put_((merge.source,), merge.weight, accumulate=True)
+        close(x.grad, weights.view(batch, 48, 1).expand(-1, -1, 3))
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_pooling_in_two_dimensions_is_that_of_torch(size):
     x = torch.randn(2, 12 * 24, 3, generator=torch.Generator().manual_seed(1))

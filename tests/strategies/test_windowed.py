@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies.problems import free, marks
 
-from tokenprune import Split, VisualTokens, load
+from tokenprune import Split, VisualTokens, load, ranks
 from tokenprune.testing import splits, visual_tokens
 from tokenprune.tokens import top
 from tokenprune_strategies.windowed import Windowed
@@ -59,6 +59,20 @@ CASES = [
     Windowed(segments=3),
     Windowed(segments=4, share="mean"),
 ]
+
+
+@pytest.mark.parametrize("part", CASES)
+def test_takes_the_same_where_nothing_is_looked_at(part, monkeypatch):
+    """Many tokens of few scores, in windows that are held in part, and valid in part."""
+    g = torch.Generator().manual_seed(0)
+    valid, scores = torch.rand(4, 900, generator=g) < 0.8, torch.randint(-1, 5, (4, 900), generator=g).float()
+    tokens = VisualTokens.on_grid(torch.zeros(4, 900, 1), (30, 30), valid=valid)
+    split = Split(torch.tensor([40, 0, 9, 3]), torch.tensor([100, 33, 0, 250]))
+    kept = top(torch.rand(4, 900, generator=g), split.important, valid)
+    near = part.choose(tokens, scores, kept, split)
+    assert torch.equal(near, plain(tokens, scores, kept, split, part))
+    monkeypatch.setattr(ranks, "AT_HAND", ())
+    assert torch.equal(part.choose(tokens, scores, kept, split), near)
 
 
 @pytest.mark.parametrize("part", CASES)
