@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from tokenprune.ranks import grouped
+
 
 @dataclass(frozen=True)
 class Split:
@@ -89,7 +91,7 @@ class Merge:
         """Targets as they ascend, where the edges of each begin, and sources and weights of edges that there are."""
         with torch.inference_mode(False):  # remembered: an inference tensor could not be differentiated through later
             real = self.weight.nonzero()[:, 0]
-            target, order = self.target[real].sort(stable=True)
+            target, order = grouped(self.target[real])
             places, counts = torch.unique_consecutive(target, return_counts=True)
             order = real[order]
             return places, counts.cumsum(0) - counts, self.source[order], self.weight[order].float()

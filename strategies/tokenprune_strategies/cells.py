@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tokenprune.ranks import grouped, ranking
 from tokenprune_strategies.similarity import base
 
 
 def numbered(labels: Tensor, free: Tensor) -> Tensor:
     """[B, N] int64: the cells of each row numbered from 0 by rising label [B, N]; the last numbers are not free."""
-    ordered, order = labels.masked_fill(~free, torch.iinfo(torch.int64).max).sort(dim=1, stable=True)
+    ordered, order = grouped(labels.masked_fill(~free, 2**32))
     new = (ordered != ordered.roll(1, 1)).long()
     new[:, :1] = 0
     return torch.empty_like(order).scatter_(1, order, new.cumsum(1))
@@ -18,7 +19,7 @@ def numbered(labels: Tensor, free: Tensor) -> Tensor:
 
 def ranks(scores: Tensor) -> tuple[Tensor, Tensor]:
     """[B, N] tokens by falling score, ties to the lower index; and the rank of each token."""
-    order = scores.argsort(dim=1, descending=True, stable=True)
+    order = ranking(scores)
     steps = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return order, torch.empty_like(order).scatter_(1, order, steps)
 

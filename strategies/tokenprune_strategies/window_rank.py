@@ -6,9 +6,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from tokenprune.ranks import grouped, ranking
 from tokenprune.strategy import Scorer
 from tokenprune.tokens import VisualTokens
-from tokenprune_strategies.cells import numbered, ranks
+from tokenprune_strategies.cells import numbered
 from tokenprune_strategies.cls_attention import ClsAttention
 from tokenprune_strategies.scaling import clean, scaled, valid_of
 
@@ -38,9 +39,9 @@ class WindowRank(Scorer):
         valid = valid_of(tokens)
         x = clean(self.attention.score(tokens), valid)
         cell = numbered(self._windows(tokens), valid)  # [B, N]
-        order = ranks(x)[0]
-        order = order.gather(1, cell.gather(1, order).argsort(dim=1, stable=True))  # window by window, best first
-        ordered, steps = cell.gather(1, order), torch.arange(x.shape[1], device=x.device).expand_as(order)
+        falling = ranking(x)
+        ordered, place = grouped(cell.gather(1, falling))  # [B, N], window by window, best first
+        order, steps = falling.gather(1, place), torch.arange(x.shape[1], device=x.device).expand_as(place)
         start = torch.where(ordered == ordered.roll(1, 1), 0, steps).cummax(1).values
         behind = torch.empty_like(order).scatter_(1, order, steps - start)
         return scaled(x, valid, "rank") / 2 - behind

@@ -18,7 +18,7 @@ from tokenprune_strategies.windows import by_quota, window_of
 class Windowed(Diversifier):
     """Every window of the map gives its highest tokens, as many as its share; exact by largest remainder.
 
-    A window with fewer tokens than its share passes the rest on. Cost: four sorts.
+    A window with fewer tokens than its share passes the rest on. Cost: three sorts.
 
     Args:
         window: height and width in cells; where tokens have no places, as many in order.

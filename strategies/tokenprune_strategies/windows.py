@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tokenprune.ranks import ascending, ranking
+from tokenprune.ranks import grouped, ranking
 from tokenprune.tokens import VisualTokens
 from tokenprune_strategies.bounds import finite
 
@@ -38,18 +38,16 @@ def by_quota(scores: Tensor, windows: Tensor, free: Tensor, total: Tensor, most:
         by_mean: shares in proportion to the windows' mean scores, not alike.
     """
     bits, steps = scores.shape[1].bit_length(), torch.arange(scores.shape[1], device=scores.device)
-    last, nowhere, digits = (1 << bits) - 1, 1 << (61 - bits), 61 - 2 * bits
-    falling = ranking(scores)
-    line = ascending(steps.add(windows.masked_fill(~free, nowhere).gather(1, falling), alpha=1 << bits))
-    window, place = line >> bits, line & last  # [B, N], windows one after the other, each by score
-    gone, fresh = window == nowhere, torch.ones_like(free)
+    falling, digits = ranking(scores), 61 - 2 * bits
+    window, place = grouped(windows.masked_fill(~free, 2**32).gather(1, falling))  # [B, N], each window by score
+    gone, fresh = window == 2**32, torch.ones_like(free)
     torch.ne(window[:, 1:], window[:, :-1], out=fresh[:, 1:])
     worth = finite(scores).double().clamp_(min=_LEAST) if by_mean else torch.ones_like(scores, dtype=torch.float64)
     worth = worth.gather(1, falling.gather(1, place)).masked_fill_(gone, 0)
     share = _shares(worth, fresh, total.double() * 2.0**digits).round_().long()  # as whole numbers, exact on any device
     rank = steps - steps.masked_fill(~fresh, 0).cummax(1).values
     turn = place.add(rank, alpha=1 << (digits + bits)).sub_(share, alpha=1 << bits).masked_fill_(gone, 1 << 62)
-    return falling.gather(1, turn.topk(most, largest=False).values & last)
+    return falling.gather(1, turn.topk(most, largest=False).values & ((1 << bits) - 1))
 
 
 def _shares(worth: Tensor, fresh: Tensor, total: Tensor) -> Tensor:
