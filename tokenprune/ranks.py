@@ -17,7 +17,7 @@ def ranking(scores: Tensor, among: Tensor | None = None) -> Tensor:
         scores: [B, N].
         among: [B, N] bool, tokens that come before the others; or of whole numbers up to 2, the highest first.
     """
-    if _are_many(scores) and scores.device.type in AT_HAND:
+    if _are_many(scores) and at_hand(scores):
         return ascending(_numbers(scores, among)) & _PLACE
     order = scores.argsort(dim=-1, descending=True, stable=True)
     if among is None:
@@ -31,7 +31,7 @@ def leading(scores: Tensor, count: int, among: Tensor | None = None, in_order: b
     size = scores.shape[-1]
     if not _are_many(scores):
         return ranking(scores, among)[..., :count]
-    if scores.device.type not in AT_HAND or not 0 < count < size or (among is not None and among.dtype != torch.bool):
+    if not at_hand(scores) or not 0 < count < size or (among is not None and among.dtype != torch.bool):
         return _numbered(scores, count, among)
     # Where no two that matter are alike there is one answer, however it is found; and most scores are not alike.
     value, order = (scores if among is None else scores.masked_fill(~among, -torch.inf)).topk(count + 1)
@@ -45,6 +45,11 @@ def leading(scores: Tensor, count: int, among: Tensor | None = None, in_order: b
 def _numbered(scores: Tensor, count: int, among: Tensor | None) -> Tensor:
     """[..., count] int64, the first of `ranking`."""
     return _numbers(scores, among).topk(min(count, scores.shape[-1]), dim=-1, largest=False).indices
+
+
+def at_hand(values: Tensor) -> bool:
+    """Whether they may be looked at."""
+    return values.device.type in AT_HAND
 
 
 def _are_many(scores: Tensor) -> bool:
@@ -72,7 +77,7 @@ def grouped(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 def ascending(numbers: Tensor) -> Tensor:
     """[..., N] int64, no two of a row alike, in their order; in place, or not. numpy is several times faster at it."""
-    if numbers.device.type not in AT_HAND:
+    if not at_hand(numbers):
         return numbers.sort(dim=-1).values
     numbers.numpy().sort(axis=-1)
     return numbers

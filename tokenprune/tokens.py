@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tokenprune.errors import MissingCue
+from tokenprune.ranks import at_hand
 from tokenprune.ranks import leading as leading
 from tokenprune.ranks import ranking as ranking
 from tokenprune.ranks import top as top
@@ -125,14 +126,14 @@ class VisualTokens:
     def unit(self) -> Tensor:
         """[B, N, C] float32, features with norm one. One that is zero, or not finite, is zero: similar to nothing."""
         if "unit" not in self._memo:
-            self._memo["unit"] = _unit(self.features)
+            self._memo["unit"] = unit_vectors(self.features)
         return self._memo["unit"]  # type: ignore[no-any-return]
 
     def unit_of(self, rows: slice) -> Tensor:
         """[b, N, C] the same of some rows; remembered only if that is all: so a few at a time stay in a CPU's cache."""
         if "unit" in self._memo or rows.indices(len(self.features)) == (0, len(self.features), 1):
             return self.unit[rows]
-        return _unit(self.features[rows])
+        return unit_vectors(self.features[rows])
 
     def cue(self, name: str) -> Tensor:
         """The cue called ``name``; ``"a|b"`` means the first of them that is there.
@@ -155,7 +156,10 @@ class VisualTokens:
         return tuple(key[1] for key in self._memo if isinstance(key, tuple))
 
 
-def _unit(features: Tensor) -> Tensor:
-    x = features.float()
-    unit: Tensor = x / x.norm(dim=-1, keepdim=True)
-    return unit.nan_to_num_(0, 0, 0)  # what has no direction: 0 / 0, inf / inf, NaN
+def unit_vectors(vectors: Tensor, dim: int = -1) -> Tensor:
+    """Vectors of norm one along ``dim``, float32. One that is zero, or not finite, is zero: similar to nothing."""
+    x = vectors.float()
+    norm: Tensor = x.norm(dim=dim, keepdim=True)
+    if at_hand(norm) and norm.isfinite().all():  # as they mostly are; it saves a pass over them
+        return x / norm.masked_fill(norm == 0, torch.inf)
+    return (x / norm).nan_to_num_(0, 0, 0)  # what has no direction: 0 / 0, inf / inf, NaN

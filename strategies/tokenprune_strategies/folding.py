@@ -18,6 +18,8 @@ def free_tokens(tokens: VisualTokens, selection: Selection) -> Tensor:
 
 def evenly(free: Tensor, tokens: VisualTokens, split: Split) -> Tensor:
     """[B, N] bool, ``split.merged`` of the free tokens of each row: the first of every so many, in their order."""
+    if not split.merged.any():
+        return torch.zeros_like(free)
     left = tokens.counts - split.important - split.diverse
     step = (left // split.merged.clamp(min=1)).clamp(min=1).to(free.device, non_blocking=True)[:, None]
     rank = free.cumsum(1) - 1  # [B, N]

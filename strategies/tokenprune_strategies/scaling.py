@@ -15,8 +15,7 @@ _TINY = torch.finfo(torch.float32).tiny
 
 def valid_of(tokens: VisualTokens) -> Tensor:
     """[B, N] bool."""
-    everything = torch.ones(tokens.shape, dtype=torch.bool, device=tokens.device)
-    return everything if tokens.valid is None else tokens.valid
+    return torch.ones(tokens.shape, dtype=torch.bool, device=tokens.device) if tokens.valid is None else tokens.valid
 
 
 def clean(scores: Tensor, valid: Tensor) -> Tensor:
@@ -28,6 +27,13 @@ def mean_of(values: Tensor, valid: Tensor) -> Tensor:
     """[B, 1] or [B, 1, C] mean over the valid tokens of [B, N] or [B, N, C]; zero where there are none."""
     mask = valid if values.ndim == 2 else valid[..., None]
     return values.masked_fill(~mask, 0).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1)
+
+
+def standing(order: Tensor, valid: Tensor) -> Tensor:
+    """[B, N] the share of the valid tokens that come no earlier in ``order`` [B, N], which begins with them."""
+    count, steps = valid.sum(1, keepdim=True), torch.arange(order.shape[1], device=order.device).expand_as(order)
+    left = (count - torch.empty_like(order).scatter_(1, order, steps)).clamp(min=0)
+    return left / count.clamp(min=1)
 
 
 def scaled(scores: Tensor, valid: Tensor, scale: Scale) -> Tensor:
@@ -45,15 +51,10 @@ def scaled(scores: Tensor, valid: Tensor, scale: Scale) -> Tensor:
     if scale == "softmax":
         return x.masked_fill(~valid, -torch.inf).softmax(-1).nan_to_num(0)
     if scale == "rank":
-        order = ranking(x, valid)
-        place = torch.empty_like(order).scatter_(1, order, torch.arange(x.shape[1], device=x.device).expand_as(order))
-        count = valid.sum(1, keepdim=True)
-        share: Tensor = (count - place).clamp(min=0) / count.clamp(min=1)
-        return share
+        return standing(ranking(x, valid), valid)
     x = x / x.abs().amax(1, keepdim=True).clamp(min=_TINY)  # so that no square overflows
     if scale == "l2":
-        length: Tensor = x.norm(dim=1, keepdim=True)
-        return x / length.clamp(min=_TINY)
+        return x.div(x.norm(dim=1, keepdim=True).clamp(min=_TINY))
     low = x.masked_fill(~valid, torch.inf).amin(1, keepdim=True)
     high = x.masked_fill(~valid, -torch.inf).amax(1, keepdim=True)
     return ((x - low) / (high - low).clamp(min=_TINY)).masked_fill(~valid, 0)

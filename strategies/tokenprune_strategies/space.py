@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from tokenprune.tokens import VisualTokens
+from tokenprune.tokens import VisualTokens, unit_vectors
 from tokenprune_strategies.similarity import gather, groups
 
 _CACHE = 12 * 2**20  # bytes: on a CPU vectors that stay in the cache are worth more than a large batch
@@ -18,9 +18,7 @@ def similarity_space(tokens: VisualTokens, by: str | None, rows: slice = slice(N
     """[B, N, C] of norm one: the features of some rows, or the cue called ``by``, which is [B, C, N]."""
     if by is None:
         return tokens.unit_of(rows)
-    x = tokens.cue(by)[rows].float()
-    unit: Tensor = (x / x.norm(dim=1, keepdim=True)).nan_to_num_(0, 0, 0)  # as `VisualTokens.unit`
-    return unit.mT
+    return unit_vectors(tokens.cue(by)[rows], dim=1).mT
 
 
 def some_rows(tokens: VisualTokens, by: str | None) -> Iterator[slice]:

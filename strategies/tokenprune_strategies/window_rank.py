@@ -9,9 +9,8 @@ from torch import Tensor
 from tokenprune.ranks import grouped, ranking
 from tokenprune.strategy import Scorer
 from tokenprune.tokens import VisualTokens
-from tokenprune_strategies.cells import numbered
 from tokenprune_strategies.cls_attention import ClsAttention
-from tokenprune_strategies.scaling import clean, scaled, valid_of
+from tokenprune_strategies.scaling import clean, standing, valid_of
 
 
 @final
@@ -38,13 +37,12 @@ class WindowRank(Scorer):
         """[B, N] float32."""
         valid = valid_of(tokens)
         x = clean(self.attention.score(tokens), valid)
-        cell = numbered(self._windows(tokens), valid)  # [B, N]
-        falling = ranking(x)
-        ordered, place = grouped(cell.gather(1, falling))  # [B, N], window by window, best first
-        order, steps = falling.gather(1, place), torch.arange(x.shape[1], device=x.device).expand_as(place)
-        start = torch.where(ordered == ordered.roll(1, 1), 0, steps).cummax(1).values
-        behind = torch.empty_like(order).scatter_(1, order, steps - start)
-        return scaled(x, valid, "rank") / 2 - behind
+        falling, steps = ranking(x, tokens.valid), torch.arange(x.shape[1], device=x.device)
+        window = self._windows(tokens).masked_fill(~valid, 2**32)
+        ordered, place = grouped(window.gather(1, falling))  # [B, N], window by window, best first
+        start = steps.masked_fill(ordered == ordered.roll(1, 1), 0).cummax(1).values
+        behind = torch.empty_like(place).scatter_(1, falling.gather(1, place), steps - start)
+        return standing(falling, valid) / 2 - behind
 
     def _windows(self, tokens: VisualTokens) -> Tensor:
         """[B, N] int64, a label for each window."""

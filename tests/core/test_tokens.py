@@ -12,6 +12,7 @@ from tokenprune import Selection, Split, VisualTokens, ranks
 from tokenprune.errors import MissingCue
 from tokenprune.ranks import _MANY, ascending, leading, ranking, top
 from tokenprune.testing import visual_tokens
+from tokenprune.tokens import unit_vectors
 
 X = torch.arange(24.0).reshape(2, 6, 2)
 
@@ -303,3 +304,19 @@ def test_whole_numbers_ascend_to_the_largest_that_there_are(far, monkeypatch):
         monkeypatch.setattr(ranks, "AT_HAND", ())
     rows = [[2**63 - 1, -(2**63), 0, 2**62 + 1, 2**62], [5, 4, 3, 2, 1]]
     assert ascending(torch.tensor([rows])).tolist() == [[sorted(row) for row in rows]]
+
+
+@pytest.mark.parametrize("odd", [None, torch.nan, torch.inf, 3e38])
+def test_unit_vectors_of_what_has_no_direction_are_zero(odd):
+    """One that is zero, one too short for its square; beside one that is not finite, or none."""
+    x = torch.randn(2, 7, 5, generator=torch.Generator().manual_seed(0))
+    x[0, 1], x[1, 2], x[1, 3] = 0, 1e-30, -0.0
+    none = torch.tensor([[False, True] + 5 * [False], [False, False, True, True, False, False, False]])
+    if odd is not None:
+        x[1, 5], none[1, 5] = odd, True  # the square of the last is not finite
+    long = x.double() / x.double().norm(dim=-1, keepdim=True)
+    unit = unit_vectors(x)
+    assert (unit == 0).all(-1).equal(none)
+    torch.testing.assert_close(unit.double()[~none], long[~none])
+    assert torch.equal(unit_vectors(x.mT, dim=1).mT, unit)
+    assert unit_vectors(x.bfloat16()).dtype == torch.float32
