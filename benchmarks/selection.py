@@ -55,6 +55,7 @@ TRANSCRIPTIONS = {
 }
 PAIRWISE = ("vispruner", "divprune", "cdpruner", "scope", "mmtok", "agilepruner", "id_selection", "adaptprune")
 LEAST, SLACK = 0.9, 0.2  # times as fast as the transcription; or so many ms slower
+TURNS = 200  # at most
 SLOW = 5.0  # seconds; what takes longer runs once more, everything else three times at least
 BOUNDS = {"visionzip": 5.0, "globalcom2": 5.0, "cdpruner": 1.2}
 ALONE = ("globalcom2", "cdpruner")  # of a single row, which has no crops, or no batch, nothing more is asked
@@ -137,7 +138,8 @@ def measure(name: str, size: Problem, seconds: float) -> dict[str, Any]:
     start = time.perf_counter()
     same = agreement(mine(), plain(size))
     once = time.perf_counter() - start
-    turns = max(1 if once > SLOW else 3, min(50, int(seconds / once)))
+    turns = max(1 if once > SLOW else 3, min(TURNS, int(seconds / once)))
+    interleave(runs, turns // 8)  # so that caches and the interpreter have settled
     took = interleave(runs, turns, time.process_time if torch.get_num_threads() == 1 else time.perf_counter)
     faster = ratio(took["plain"], took["ours"])
     later = median(a - b for a, b in zip(took["ours"], took["plain"], strict=True)) * 1e3

@@ -102,10 +102,11 @@ class Merge:
         new = embedding_bag(source, stream.float(), first, mode="sum", per_sample_weights=weight).to(stream.dtype)
         if stay is None:
             return stream.index_copy(0, places, new)
-        if torch.equal(stay.nonzero()[:, 0], places):  # everything that stays is new
+        left = stay.nonzero()[:, 0]
+        if torch.equal(left, places):  # everything that stays is new
             return new
         kept = stay[places]
-        return stream[stay].index_copy_(0, (stay.cumsum(0) - 1)[places[kept]], new[kept])
+        return stream[left].index_copy_(0, torch.searchsorted(left, places[kept]), new[kept])
 
 
 def _scattered(stream: Tensor, source: Tensor, target: Tensor, weight: Tensor) -> Tensor:
