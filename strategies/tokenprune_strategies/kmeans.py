@@ -11,7 +11,7 @@ from tokenprune.strategy import Merger
 from tokenprune.tokens import VisualTokens
 from tokenprune_strategies.cells import means_at
 from tokenprune_strategies.folding import edges, evenly, free_tokens
-from tokenprune_strategies.space import similarity_space
+from tokenprune_strategies.space import similarity_space, some_rows
 
 
 @final
@@ -38,15 +38,21 @@ class KMeans(Merger):
         """One edge a token."""
         free = free_tokens(tokens, selection)
         carriers = evenly(free, tokens, split)
-        x, most = similarity_space(tokens, self.by), max(1, max(split.merged.tolist(), default=1))
+        most = max(1, max(split.merged.tolist(), default=1))
         seeds = carriers.byte().argsort(dim=1, descending=True, stable=True)[:, :most]  # [B, T]
-        real, number = carriers.gather(1, seeds), carriers.cumsum(1) - 1
+        parts = some_rows(tokens, self.by)  # whose vectors stay in a CPU's cache for all rounds
+        near = [self._nearest(similarity_space(tokens, self.by, at), seeds[at], carriers[at], free[at]) for at in parts]
+        comes = free & carriers.any(1, keepdim=True)
+        here = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
+        return edges(carriers, torch.where(comes, seeds.gather(1, torch.cat(near)), here), comes.float(), mean=True)
+
+    def _nearest(self, x: Tensor, seeds: Tensor, carriers: Tensor, free: Tensor) -> Tensor:
+        """[B, N] which of the ``seeds`` [B, T] has the cluster of each of the vectors [B, N, C]."""
+        real, number, most = carriers.gather(1, seeds), carriers.cumsum(1) - 1, seeds.shape[1]
         centres = x.gather(1, seeds[..., None].expand(-1, -1, x.shape[2]))  # [B, T, C]
         for turn in range(self.rounds + 1):
             near = x @ centres.mT - centres.square().sum(2)[:, None] / 2  # [B, N, T]
             slot = torch.where(carriers, number, near.masked_fill(~real[:, None], -torch.inf).argmax(2))
             if turn < self.rounds:
                 centres = means_at(x, torch.where(free, slot, most), most)
-        comes = free & carriers.any(1, keepdim=True)
-        here = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
-        return edges(carriers, torch.where(comes, seeds.gather(1, slot), here), comes.float(), mean=True)
+        return slot

@@ -10,7 +10,7 @@ from torch import Tensor
 from tokenprune.tokens import VisualTokens, unit_vectors
 from tokenprune_strategies.similarity import gather, groups
 
-_CACHE = 12 * 2**20  # bytes: on a CPU vectors that stay in the cache are worth more than a large batch
+_CACHE = 6 * 2**20  # bytes: on a CPU vectors that stay in the cache are worth more than a large batch
 _MEMORY = 2**29
 
 

@@ -250,3 +250,11 @@ def test_a_cue_too_small_to_have_a_direction_has_none():
     keys = torch.tensor([[[0.0, 0], [1e-30, -1e-30], [3, 4]]])
     unit = space.similarity_space(VisualTokens(torch.ones(1, 3, 1), {"keys": keys.mT}), "keys")
     close(unit, torch.tensor([[[0.0, 0], [0, 0], [0.6, 0.8]]]))
+
+
+def test_clusters_of_a_row_do_not_depend_on_how_many_are_made_at_a_time(monkeypatch):
+    x = torch.randn(5, 30, 4, generator=torch.Generator().manual_seed(0))
+    valid = torch.arange(30) < torch.tensor([30, 30, 7, 12, 2])[:, None]  # the last has fewer tokens than clusters
+    together = fold(KMeans(), VisualTokens(x, valid=valid), 6)[1]
+    monkeypatch.setattr(space, "_CACHE", 2 * 4 * 30 * 4)
+    assert torch.equal(fold(KMeans(), VisualTokens(x, valid=valid), 6)[1], together)
