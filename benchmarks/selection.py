@@ -6,8 +6,9 @@ python benchmarks/selection.py --page                                    # the r
 
 Ours is the whole pipeline, from raw features and cues to the mask, and to merged vectors where it merges. The
 transcriptions in benchmarks/transcriptions do the same from the papers' formulas, row by row, and have to choose the
-same tokens. Both run in turn, on the same float32 tensors, in one process; what is read is the median of the ratios of
-neighbours, in CPU time where there is one thread, so that other processes count for little. Methods that compare all
+same tokens. Both run in turn, on the same float32 tensors, in one process, a new one for each line, because what an
+allocator has seen before decides what memory costs. What is read is the median of the ratios of neighbours, in CPU time
+where there is one thread, so that other processes count for little. Methods that compare all
 pairs of tokens also run against the least that they can do: one product of all pairs, already normalised, and one pass
 over it. Ours computes each pair once where a product does so twice.
 """
@@ -19,7 +20,9 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -56,6 +59,7 @@ TRANSCRIPTIONS = {
 PAIRWISE = ("vispruner", "divprune", "cdpruner", "scope", "mmtok", "agilepruner", "id_selection", "adaptprune")
 LEAST, SLACK = 0.9, 0.2  # times as fast as the transcription; or so many ms slower
 TURNS = 200  # at most
+HELD: list[Problem] = []
 SLOW = 5.0  # seconds; what takes longer runs once more, everything else three times at least
 BOUNDS = {"visionzip": 5.0, "globalcom2": 5.0, "cdpruner": 1.2}
 ALONE = ("globalcom2", "cdpruner")  # of a single row, which has no crops, or no batch, nothing more is asked
@@ -162,6 +166,22 @@ def measure(name: str, size: Problem, seconds: float) -> dict[str, Any]:
     }
 
 
+def apart(name: str, size: Problem, seconds: float, threads: int) -> dict[str, Any]:
+    """`measure` in a copy of this process, which has one thread and has measured nothing."""
+    with ProcessPoolExecutor(1, get_context("fork"), _begin, (size, threads)) as pool:
+        return pool.submit(_measure, name, seconds).result()
+
+
+def _begin(size: Problem, threads: int) -> None:
+    torch.set_num_threads(threads)
+    HELD.append(size)  # which a copy has, and which need not be sent
+
+
+def _measure(name: str, seconds: float) -> dict[str, Any]:
+    with torch.inference_mode():
+        return measure(name, HELD[-1], seconds)
+
+
 def written(pairs: Ratio) -> dict[str, float]:
     values = {"median": pairs.median, "low": pairs.low, "high": pairs.high}
     return {name: round(value, 3) for name, value in values.items()} | {"n": pairs.count}
@@ -234,29 +254,29 @@ def main(
     if page:
         PAGE.write_text(on_page(PAGE.read_text("utf-8"), json.loads(RECORD.read_text("utf-8"))), encoding="utf-8")
         return
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)  # copies begin with one
     before = os.getloadavg()[0]
     known = json.loads(as_json.read_text("utf-8")) if as_json and as_json.is_file() else {"lines": [], "load": []}
     lines, loads = [line for line in known["lines"] if line["method"] in TRANSCRIPTIONS], [*known["load"], before]
-    with torch.inference_mode():
-        for size in (one for one in SIZES if rows in str(one)):
-            drawn = size.drawn()
-            for name in (one for one in TRANSCRIPTIONS if any(part in one for part in only.split(","))):
-                line = measure(name, drawn, seconds)
-                lines = [one for one in lines if (one["method"], one["size"]) != (name, str(size))] + [line]
-                print(name, size, line["plain_to_ours"], file=sys.stderr, flush=True)
-                if as_json:
-                    as_json.write_text(json.dumps(record_of(lines, loads, seconds), indent=1) + "\n", encoding="utf-8")
-    Console(width=220).print(section(record_of(lines, loads, seconds)), markup=False)
+    for size in (one for one in SIZES if rows in str(one)):
+        drawn = size.drawn()
+        for name in (one for one in TRANSCRIPTIONS if any(part in one for part in only.split(","))):
+            line = apart(name, drawn, seconds, threads)
+            lines = [one for one in lines if (one["method"], one["size"]) != (name, str(size))] + [line]
+            print(name, size, line["plain_to_ours"], file=sys.stderr, flush=True)
+            if as_json:
+                record = record_of(lines, loads, seconds, threads)
+                as_json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    Console(width=220).print(section(record_of(lines, loads, seconds, threads)), markup=False)
     Console(width=220).print(verdicts(lines), markup=False, highlight=False)
 
 
-def record_of(lines: list[dict[str, Any]], loads: list[float], seconds: float) -> dict[str, Any]:
+def record_of(lines: list[dict[str, Any]], loads: list[float], seconds: float, threads: int) -> dict[str, Any]:
     """What is written down: lines by method, then by size, and where they were measured."""
     names, sizes = list(TRANSCRIPTIONS), [str(size) for size in SIZES]
     return {
-        "command": f"python benchmarks/selection.py --seconds {seconds} --threads {torch.get_num_threads()}",
-        "environment": environment() | {"cpus": os.cpu_count()},
+        "command": f"python benchmarks/selection.py --seconds {seconds} --threads {threads}",
+        "environment": environment() | {"cpus": os.cpu_count(), "threads": threads},
         "load": [min(*loads, os.getloadavg()[0]), max(*loads, os.getloadavg()[0])],
         "prompt": f"{TEXT} words and the tokens that stay",
         "lines": sorted(lines, key=lambda line: (names.index(line["method"]), sizes.index(line["size"]))),

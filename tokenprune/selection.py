@@ -90,10 +90,13 @@ class Merge:
     def _bags(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Targets as they ascend, where the edges of each begin, and sources and weights of edges that there are."""
         with torch.inference_mode(False):  # remembered: an inference tensor could not be differentiated through later
-            real = self.weight.nonzero()[:, 0]
-            target, order = grouped(self.target[real])
+            if self.weight.all():
+                target, order = grouped(self.target)
+            else:
+                real = self.weight.nonzero()[:, 0]
+                target, order = grouped(self.target[real])
+                order = real[order]
             places, counts = torch.unique_consecutive(target, return_counts=True)
-            order = real[order]
             return places, counts.cumsum(0) - counts, self.source[order], self.weight[order].float()
 
     def _summed(self, stream: Tensor, stay: Tensor | None) -> Tensor:
