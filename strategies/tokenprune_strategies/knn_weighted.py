@@ -44,7 +44,7 @@ class KnnWeighted(Merger):
         carriers = top(scores, split.merged, free)
         lost = (free & ~carriers).any(1, keepdim=True)  # [B, 1]
         weight = clean(scores, valid).clamp(min=0) if self.weights == "scores" else valid.float()
-        into = nearest(tokens, self.by, carriers, max(1, max(split.merged.tolist(), default=1)))
+        into = nearest(tokens, self.by, carriers, split.merged)
         into = torch.where(carriers, torch.arange(tokens.shape[1], device=into.device), into)
         comes = free & lost & carriers.any(1, keepdim=True)
         rest = edges(carriers, into, torch.where(comes, weight, 0), self.weights == "mean")

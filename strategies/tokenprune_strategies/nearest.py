@@ -38,9 +38,9 @@ class Nearest(Merger):
         free = free_tokens(tokens, selection)
         carriers = evenly(free, tokens, split)
         targets = {"carriers": carriers, "kept": selection.mask, "both": carriers | selection.mask}[self.targets]
-        most = {"carriers": split.merged, "kept": split.total - split.merged, "both": split.total}[self.targets]
+        counts = {"carriers": split.merged, "kept": split.total - split.merged, "both": split.total}[self.targets]
         here = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
-        into = nearest(tokens, self.by, targets, max(1, max(most.tolist(), default=1)))
+        into = nearest(tokens, self.by, targets, counts)
         into = torch.where(free & ~carriers, into, here)
         comes = free & ~carriers & targets.any(1, keepdim=True)  # [B, N]
         return edges(carriers, into, self._weight(comes, targets, into, scores))

@@ -28,15 +28,17 @@ def some_rows(tokens: VisualTokens, by: str | None) -> Iterator[slice]:
     return groups(tokens.shape[0], 4 * tokens.shape[1] * width, limit)
 
 
-def nearest(tokens: VisualTokens, by: str | None, targets: Tensor, most: int) -> Tensor:
+def nearest(tokens: VisualTokens, by: str | None, targets: Tensor, counts: Tensor) -> Tensor:
     """[B, N] int64, the target most similar to each token; ties go to the lower index.
 
     Args:
         tokens: B rows of N tokens.
         by: the cue whose cosine is compared. None: the features.
-        targets: [B, N] bool, at least one and at most ``most`` in each row that is read.
-        most: on the host, so that no shape depends on the device.
+        targets: [B, N] bool, at least one in each row that is read.
+        counts: [B] int64, how many they are, on the host, so that no shape depends on the device.
     """
+    sizes = counts.tolist()
+    most = max(1, *sizes)
     order = targets.byte().argsort(dim=1, descending=True, stable=True)[:, :most]  # [B, T]
     if most == 1:
         return order.expand(-1, targets.shape[1])
@@ -44,5 +46,7 @@ def nearest(tokens: VisualTokens, by: str | None, targets: Tensor, most: int) ->
     for rows in some_rows(tokens, by):
         vectors = similarity_space(tokens, by, rows)
         similar = vectors @ gather(vectors, order[rows]).mT  # [b, N, T]
-        found.append(order[rows].gather(1, similar.masked_fill_(~real[rows], -torch.inf).argmax(2)))
+        if min(sizes) < most:
+            similar.masked_fill_(~real[rows], -torch.inf)
+        found.append(order[rows].gather(1, similar.argmax(2)))
     return torch.cat(found)

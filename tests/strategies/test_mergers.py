@@ -240,7 +240,7 @@ def test_the_nearest_target_by_features_or_by_a_cue_a_row_at_a_time(by, monkeypa
     g = torch.Generator().manual_seed(0)
     x, keys = torch.randn(4, 3, 5, generator=g), torch.randn(4, 3, 6, generator=g)
     targets = torch.tensor([[1, 0, 1], [1, 1, 0], [0, 0, 1], [0, 1, 1]]).bool()
-    found = space.nearest(VisualTokens(x, {"keys": keys.mT}), by, targets, 2)
+    found = space.nearest(VisualTokens(x, {"keys": keys.mT}), by, targets, targets.sum(1))
     unit = torch.nn.functional.normalize(x if by is None else keys, dim=2)
     wanted = (unit @ unit.mT).masked_fill(~targets[:, None], -2).argmax(2)
     assert torch.equal(found, wanted)
