@@ -37,12 +37,15 @@ class Nearest(Merger):
         """One edge a token."""
         free = free_tokens(tokens, selection)
         carriers = evenly(free, tokens, split)
-        targets = {"carriers": carriers, "kept": selection.mask, "both": carriers | selection.mask}[self.targets]
-        counts = {"carriers": split.merged, "kept": split.total - split.merged, "both": split.total}[self.targets]
+        leaves, targets, counts = free & ~carriers, carriers, split.merged
+        if self.targets == "kept":
+            targets, counts = selection.mask, split.important + split.diverse
+        if self.targets == "both":
+            targets, counts = carriers | selection.mask, split.total
         here = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
         into = nearest(tokens, self.by, targets, counts)
-        into = torch.where(free & ~carriers, into, here)
-        comes = free & ~carriers & targets.any(1, keepdim=True)  # [B, N]
+        into = torch.where(leaves, into, here)
+        comes = leaves & targets.any(1, keepdim=True)  # [B, N]
         return edges(carriers, into, self._weight(comes, targets, into, scores))
 
     def _weight(self, comes: Tensor, targets: Tensor, into: Tensor, scores: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from tokenprune.named import Named
 from tokenprune.selection import Split
 from tokenprune.strategy import Diversifier, Scorer
 from tokenprune.tokens import VisualTokens, top
-from tokenprune_strategies.scaling import valid_of
 from tokenprune_strategies.uniform import Uniform
 
 
@@ -30,4 +29,4 @@ class SecondScore(Diversifier):
 
     def choose(self, tokens: VisualTokens, scores: Tensor, kept: Tensor, split: Split) -> Tensor:
         """[B, N] bool, exactly ``split.diverse`` a row."""
-        return top(self.of.score(tokens), split.diverse, valid_of(tokens) & ~kept)
+        return top(self.of.score(tokens), split.diverse, ~kept if tokens.valid is None else tokens.valid & ~kept)
