@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tokenprune import Selection, Split, VisualTokens, ranks
 from tokenprune.errors import MissingCue
-from tokenprune.ranks import _MANY, ascending, leading, ranking, top
+from tokenprune.ranks import _MANY, ascending, grouped, leading, ranking, top
 from tokenprune.testing import visual_tokens
 from tokenprune.tokens import unit_vectors
 
@@ -310,7 +310,7 @@ def test_whole_numbers_ascend_to_the_largest_that_there_are(far, monkeypatch):
 def test_unit_vectors_of_what_has_no_direction_are_zero(odd):
     """One that is zero, one too short for its square; beside one that is not finite, or none."""
     x = torch.randn(2, 7, 5, generator=torch.Generator().manual_seed(0))
-    x[0, 1], x[1, 2], x[1, 3] = 0, 1e-30, -0.0
+    x[0, 1], x[1, 2], x[1, 3] = 0, torch.tensor([1e-30, -1e-30, 0, 0, 0]), -0.0
     none = torch.tensor([[False, True] + 5 * [False], [False, False, True, True, False, False, False]])
     if odd is not None:
         x[1, 5], none[1, 5] = odd, True  # the square of the last is not finite
@@ -320,3 +320,11 @@ def test_unit_vectors_of_what_has_no_direction_are_zero(odd):
     torch.testing.assert_close(unit.double()[~none], long[~none])
     torch.testing.assert_close(unit_vectors(x.mT, dim=1).mT, unit)
     assert unit_vectors(x.bfloat16()).dtype == torch.float32
+
+
+def test_labels_are_grouped_where_they_are_and_ties_stay_in_order():
+    labels = torch.tensor([[2**32, 3, 2**32, 0, 3], [1, 1, 0, 0, 1]])
+    ordered, places = grouped(labels)
+    assert torch.equal(ordered, labels.sort(dim=1, stable=True).values)
+    assert torch.equal(places, labels.sort(dim=1, stable=True).indices)
+    assert {one.device.type for one in grouped(labels.to("meta"))} == {"meta"}

@@ -15,3 +15,5 @@ def test_what_is_kept_or_not_valid_is_not_chosen(part):
     kept, valid = (torch.arange(6) == 0)[None], (torch.arange(6) != 1)[None]
     tokens, split = VisualTokens(scores[..., None], valid=valid), Split(torch.tensor([1]), torch.tensor([2]))
     assert part.choose(tokens, scores, kept, split)[0].nonzero()[:, 0].tolist() == [2, 3]
+    everything = VisualTokens(scores[..., None])
+    assert part.choose(everything, scores, kept, split)[0].nonzero()[:, 0].tolist() == [1, 2]

@@ -9,6 +9,7 @@ from strategies.problems import exact, marks, problems
 
 from tokenprune import Split, VisualTokens
 from tokenprune_strategies import dpp, similarity
+from tokenprune_strategies.bounds import bounds, share
 from tokenprune_strategies.dpp import Dpp
 from tokenprune_strategies.volume import Volume
 
@@ -123,3 +124,8 @@ def test_what_is_spent_goes_on_by_quality_unless_it_is_let_go():
         gains.add(torch.tensor([[0]]))
         left.append(gains.now()[0].tolist())
     assert left == [[-1, -4, 0.5], [-torch.inf, 0, 0.5]]
+
+
+def test_scores_that_are_all_alike_have_the_whole_of_the_scale():
+    scores = torch.tensor([[3.0, 3, 3], [1, 2, 5]])
+    assert share(scores, *bounds(scores, None)).tolist() == [[1, 1, 1], [0, 0.25, 1]]
