@@ -44,7 +44,8 @@ def by_quota(scores: Tensor, windows: Tensor, free: Tensor, total: Tensor, most:
     torch.ne(window[:, 1:], window[:, :-1], out=fresh[:, 1:])
     worth = finite(scores).double().clamp_(min=_LEAST) if by_mean else torch.ones_like(scores, dtype=torch.float64)
     worth = worth.gather(1, falling.gather(1, place)).masked_fill_(gone, 0)
-    share = _shares(worth, fresh, total.double() * 2.0**digits).round_().long()  # as whole numbers, exact on any device
+    # How late a token comes, in so many binary digits, and below it its place among the falling: no two are alike.
+    share = _shares(worth, fresh, total.double() * 2.0**digits).round_().long()
     rank = steps - steps.masked_fill(~fresh, 0).cummax(1).values
     turn = place.add(rank, alpha=1 << (digits + bits)).sub_(share, alpha=1 << bits).masked_fill_(gone, 1 << 62)
     return falling.gather(1, turn.topk(most, largest=False).values & ((1 << bits) - 1))
@@ -53,5 +54,6 @@ def by_quota(scores: Tensor, windows: Tensor, free: Tensor, total: Tensor, most:
 def _shares(worth: Tensor, fresh: Tensor, total: Tensor) -> Tensor:
     """[B, N] float64, what each token's window gets of ``total``, by its mean; ``fresh`` [B, N] where one begins."""
     nth = fresh.cumsum(1).sub_(1)  # [B, N]
-    mean = torch.zeros_like(worth).scatter_reduce_(1, nth, worth, "mean", include_self=False)  # [B, windows]
+    count = torch.zeros_like(worth).scatter_add_(1, nth, torch.ones_like(worth)).clamp_(min=1)  # [B, windows]
+    mean = torch.zeros_like(worth).scatter_add_(1, nth, worth) / count
     return (mean * (total / mean.sum(1, keepdim=True))).gather(1, nth)
