@@ -8,9 +8,9 @@ Ours is the whole pipeline, from raw features and cues to the mask, and to merge
 transcriptions in benchmarks/transcriptions do the same from the papers' formulas, row by row, and have to choose the
 same tokens. Both run in turn, on the same float32 tensors, in one process, a new one for each line, because what an
 allocator has seen before decides what memory costs. What is read is the median of the ratios of neighbours, in CPU time
-where there is one thread, so that other processes count for little. Methods that compare all
-pairs of tokens also run against the least that they can do: one product of all pairs, already normalised, and one pass
-over it. Ours computes each pair once where a product does so twice.
+where there is one thread, so that other processes count for little. Methods that compare all pairs of tokens also run
+against the least that they can do: one product of all pairs, already normalised, and one pass over it. Ours computes
+each pair once where a product does so twice. Needs a system that forks processes, as Linux and macOS do.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ TRANSCRIPTIONS = {
 }
 PAIRWISE = ("vispruner", "divprune", "cdpruner", "scope", "mmtok", "agilepruner", "id_selection", "adaptprune")
 LEAST, SLACK = 0.9, 0.2  # times as fast as the transcription; or so many ms slower
-TURNS = 200  # at most
-HELD: list[Problem] = []
 SLOW = 5.0  # seconds; what takes longer runs once more, everything else three times at least
+TURNS = 200  # and so often at most
+HELD: list[Problem] = []  # what a copy of this process measures on
 BOUNDS = {"visionzip": 5.0, "globalcom2": 5.0, "cdpruner": 1.2}
 ALONE = ("globalcom2", "cdpruner")  # of a single row, which has no crops, or no batch, nothing more is asked
 

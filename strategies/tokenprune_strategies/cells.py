@@ -38,7 +38,7 @@ def means_at(x: Tensor, slot: Tensor, count: int) -> Tensor:
     size = x.new_zeros(len(x), count + 1).scatter_add_(1, slot, torch.ones_like(x[..., 0]))  # [B, count + 1]
     if x.device.type == "cpu":
         total = x.new_zeros(size.numel(), x.shape[2])
-        total = total.index_add_(0, (slot + base(size)).flatten(), x.flatten(0, 1)).view(*size.shape, -1)
+        total = total.index_add_(0, (slot + base(size)).flatten(), x.flatten(0, 1)).view(*size.shape, x.shape[2])
     else:  # where the order of such a sum is left open
         member = x.new_zeros(*slot.shape, count + 1).scatter_(2, slot[..., None], 1)
         total = member.mT @ x

@@ -35,7 +35,7 @@ def evenly_divided(tokens: VisualTokens, budget: Budget) -> list[int]:
     caps = tokens.counts.tolist()
     counts = [0] * len(caps)
     for rows, total in budget.units(tokens):
-        if len(rows) == 1:
+        if len(rows) == 1:  # as all units are of a budget per row
             counts[rows[0]] = total
             continue
         sizes = [caps[row] for row in rows]

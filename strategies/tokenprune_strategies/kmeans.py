@@ -41,12 +41,12 @@ class KMeans(Merger):
         most = max(1, max(split.merged.tolist(), default=1))
         seeds = carriers.byte().argsort(dim=1, descending=True, stable=True)[:, :most]  # [B, T]
         parts = some_rows(tokens, self.by)  # whose vectors stay in a CPU's cache for all rounds
-        near = [self._nearest(similarity_space(tokens, self.by, at), seeds[at], carriers[at], free[at]) for at in parts]
+        near = [self._slots(similarity_space(tokens, self.by, at), seeds[at], carriers[at], free[at]) for at in parts]
         comes = free & carriers.any(1, keepdim=True)
         here = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
         return edges(carriers, torch.where(comes, seeds.gather(1, torch.cat(near)), here), comes.float(), mean=True)
 
-    def _nearest(self, x: Tensor, seeds: Tensor, carriers: Tensor, free: Tensor) -> Tensor:
+    def _slots(self, x: Tensor, seeds: Tensor, carriers: Tensor, free: Tensor) -> Tensor:
         """[B, N] which of the ``seeds`` [B, T] has the cluster of each of the vectors [B, N, C]."""
         real, number, most = carriers.gather(1, seeds), carriers.cumsum(1) - 1, seeds.shape[1]
         centres = x.gather(1, seeds[..., None].expand(-1, -1, x.shape[2]))  # [B, T, C]

@@ -13,9 +13,9 @@ _BLOCK = 256  # tokens; smaller products are not worth halving
 
 
 def groups(batch: int, size: int, limit: int) -> Iterator[slice]:
-    """Slices of rows that need at most ``limit`` bytes together, ``size`` each; at least one row a slice."""
+    """Slices of rows that need at most ``limit`` bytes together, ``size`` each; one slice and one row at least."""
     each = max(1, limit // max(1, size))
-    return (slice(first, first + each) for first in range(0, batch, each))
+    return (slice(first, first + each) for first in range(0, max(1, batch), each))
 
 
 def base(values: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def nearest(tokens: VisualTokens, by: str | None, targets: Tensor, counts: Tenso
         counts: [B] int64, how many they are, on the host, so that no shape depends on the device.
     """
     sizes = counts.tolist()
-    most = max(1, *sizes)
+    most = max([1, *sizes])
     order = targets.byte().argsort(dim=1, descending=True, stable=True)[:, :most]  # [B, T]
     if most == 1:
         return order.expand(-1, targets.shape[1])

@@ -36,6 +36,11 @@ def test_other_tokens_and_other_vectors_do_not_agree():
     assert selection.agreement((mask, vectors), (mask, vectors)) == 1
 
 
+def test_a_line_is_measured_in_a_process_of_its_own():
+    line = selection.apart("fastervlm", SIZES["whole"].drawn(), 0.01, 1)
+    assert (line["method"], line["agree"], selection.HELD) == ("fastervlm", 1, [])
+
+
 def test_every_published_method_has_a_transcription():
     """Those that the page of papers knows, before the language model."""
     written = set(selection.TRANSCRIPTIONS)

@@ -11,6 +11,7 @@ from tokenprune_strategies.bipartite import Bipartite
 from tokenprune_strategies.grid_cell import GridCell
 from tokenprune_strategies.kmeans import KMeans
 from tokenprune_strategies.knn_weighted import KnnWeighted
+from tokenprune_strategies.nearest import Nearest
 from tokenprune_strategies.pooling import Pooling
 
 
@@ -258,3 +259,11 @@ def test_clusters_of_a_row_do_not_depend_on_how_many_are_made_at_a_time(monkeypa
     together = fold(KMeans(), VisualTokens(x, valid=valid), 6)[1]
     monkeypatch.setattr(space, "_CACHE", 2 * 4 * 30 * 4)
     assert torch.equal(fold(KMeans(), VisualTokens(x, valid=valid), 6)[1], together)
+
+
+@pytest.mark.parametrize("merger", [KMeans(), KnnWeighted(), Bipartite(), GridCell(), Pooling(), Nearest()])
+def test_of_no_rows_nothing_is_folded(merger):
+    none = torch.zeros(0, 4, dtype=torch.bool)
+    tokens, split = VisualTokens.on_grid(torch.zeros(0, 4, 3), (2, 2)), Split(*torch.zeros(3, 0, dtype=torch.int64))
+    merge = merger.merge(tokens, torch.zeros(0, 4), Selection(none, none), split)
+    assert (merge.carriers.shape, len(merge.source)) == ((0, 4), 0)
